@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ErrMissing reports a stream that does not exist where nothing may be made.
+var ErrMissing = errors.New("stream does not exist")
+
+// Error codes of the server that nats.go has no sentinel for.
+const (
+	codeReplicasNotClustered jetstream.ErrorCode = 10074 // replicas > 1 not supported in non-clustered mode
+	codeNoPeers              jetstream.ErrorCode = 10005 // no suitable peers for placement
+	codeInsufficient         jetstream.ErrorCode = 10023 // insufficient resources
+)
+
+// Provisioner makes missing streams. It is safe for concurrent use.
+type Provisioner struct {
+	JS jetstream.JetStream
+	// Replicas of new streams; 0 means 3 on a cluster that has them, else 1.
+	Replicas int
+	// Bind makes nothing: a missing stream is ErrMissing.
+	Bind   bool
+	Logger *slog.Logger
+}
+
+// Ensure finds or makes the streams, in order: a stream stands after those it
+// sources. It reports, by the logger, how one that it finds differs.
+func (p *Provisioner) Ensure(ctx context.Context, shapes ...jetstream.StreamConfig) error {
+	for _, shape := range shapes {
+		if err := p.ensure(ctx, shape); err != nil {
+			return fmt.Errorf("stream %s: %w", shape.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *Provisioner) ensure(ctx context.Context, shape jetstream.StreamConfig) error {
+	found, err := p.JS.Stream(ctx, shape.Name)
+	switch {
+	case err == nil:
+		p.report(ctx, shape, found.CachedInfo().Config)
+		return nil
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("look up: %w", err)
+	case p.Bind:
+		return fmt.Errorf("%w and may not be made here (Provision is false): make it with a program or identity that may", ErrMissing)
+	}
+	return p.create(ctx, shape)
+}
+
+func (p *Provisioner) create(ctx context.Context, shape jetstream.StreamConfig) error {
+	shape.Replicas = p.Replicas
+	if p.Replicas == 0 {
+		shape.Replicas = 1
+		if p.JS.Conn().ConnectedClusterName() != "" {
+			shape.Replicas = 3
+		}
+	}
+	_, err := p.JS.CreateStream(ctx, shape)
+	if err != nil && p.Replicas == 0 && shape.Replicas > 1 && tooFewPeers(err) {
+		p.Logger.WarnContext(ctx, "stream is made with one replica: the cluster has no three servers for it", "stream", shape.Name)
+		shape.Replicas = 1
+		_, err = p.JS.CreateStream(ctx, shape)
+	}
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		// Another process made it between our look and our create.
+		found, lookErr := p.JS.Stream(ctx, shape.Name)
+		if lookErr == nil {
+			p.report(ctx, shape, found.CachedInfo().Config)
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	return nil
+}
+
+func tooFewPeers(err error) bool {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	return api.ErrorCode == codeReplicasNotClustered || api.ErrorCode == codeNoPeers || api.ErrorCode == codeInsufficient
+}
+
+func (p *Provisioner) report(ctx context.Context, want, have jetstream.StreamConfig) {
+	for _, d := range Drift(want, have) {
+		p.Logger.WarnContext(ctx, "stream differs from its declared shape and is used as it is",
+			"stream", want.Name, "field", d.Field, "declared", d.Declared, "actual", d.Actual)
+	}
+}
+
