@@ -1,0 +1,165 @@
+package testserver
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/agner-go/agner/internal/embedded"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// stopTimeout bounds the wait for a server to stop. nats-server stops within
+// milliseconds; the bound turns a hang into a failure that names it.
+const stopTimeout = 30 * time.Second
+
+var errServerDown = errors.New("testserver: the server is shut down")
+
+// Server is a nats-server with JetStream in this process. It is safe for
+// concurrent use, except that Shutdown and Restart must not overlap.
+type Server struct {
+	set settings
+	log *logBuffer
+
+	mu  sync.Mutex
+	run *embedded.Server // nil while the server is down
+}
+
+var _ nats.InProcessConnProvider = (*Server)(nil)
+
+// Start runs a server on a store of its own until the test ends. It opens no
+// socket without [Listen]. It takes a few milliseconds.
+func Start(t testing.TB, opts ...Option) *Server {
+	t.Helper()
+	set := newSettings(opts)
+	if set.listen {
+		set.Port = reservePort(t)
+	}
+	return startServer(t, set, "the server")
+}
+
+func startServer(t testing.TB, set settings, name string) *Server {
+	t.Helper()
+	if set.StoreDir == "" {
+		set.StoreDir = t.TempDir()
+	}
+	s := &Server{set: set, log: newLogBuffer(t, name)}
+	s.start(t)
+	t.Cleanup(func() { s.shutdown(t) })
+	return s
+}
+
+func (s *Server) start(t testing.TB) {
+	t.Helper()
+	run, err := s.set.start(s.log)
+	if err != nil {
+		t.Fatalf("testserver: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.run = run
+}
+
+// start runs a server in this process from settings: the one way for embedded
+// servers, for members of a cluster and in a child process.
+func (s settings) start(log *logBuffer) (*embedded.Server, error) {
+	cfg := embedded.Config{
+		Name:         s.Name,
+		Port:         s.Port,
+		NoListen:     s.Port == 0,
+		StoreDir:     s.StoreDir,
+		SyncAlways:   s.SyncAlways,
+		SyncInterval: s.SyncInterval,
+		Options:      func(o *server.Options) error { return s.apply(o) },
+	}
+	if log != nil {
+		cfg.Logger = log.logger()
+	}
+	return embedded.Start(cfg)
+}
+
+func (s *Server) current() *embedded.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.run
+}
+
+// Shutdown stops the server and waits until it has stopped. Its store stays,
+// for [Server.Restart]. On a server that is down it does nothing.
+func (s *Server) Shutdown(t testing.TB) {
+	t.Helper()
+	s.shutdown(t)
+}
+
+func (s *Server) shutdown(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	run := s.run
+	s.run = nil
+	s.mu.Unlock()
+	if run == nil {
+		return
+	}
+	// Not the test's context: that one has ended when cleanups run.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopTimeout)
+	defer cancel()
+	if err := run.Shutdown(ctx); err != nil {
+		t.Errorf("testserver: %v", err)
+	}
+}
+
+// Restart stops the server if it runs, and starts it on the same store and
+// port. Connections of [Server.Connect] find it again by themselves.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.shutdown(t)
+	s.start(t)
+}
+
+// URL is the address for clients; it is empty without [Listen].
+func (s *Server) URL() string {
+	if s.set.Port == 0 {
+		return ""
+	}
+	return portURL(s.set.Port)
+}
+
+// StoreDir is the directory that holds the streams.
+func (s *Server) StoreDir() string { return s.set.StoreDir }
+
+// NATS is the upstream server, or nil while it is down.
+func (s *Server) NATS() *server.Server {
+	if run := s.current(); run != nil {
+		return run.NATS()
+	}
+	return nil
+}
+
+// InProcessConn makes Server usable with [nats.InProcessServer], restarts
+// included.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	run := s.current()
+	if run == nil {
+		return nil, errServerDown
+	}
+	return run.InProcessConn()
+}
+
+// Connect opens a connection without a socket; it is closed when the test ends.
+// It reconnects for ever, every 20 ms, unless the options say otherwise.
+func (s *Server) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := embedded.ConnectInProcess(s, clientOptions(s.set.client, opts)...)
+	return connected(t, nc, err)
+}
+
+// JetStream opens a connection of its own and returns JetStream on it.
+func (s *Server) JetStream(t testing.TB, opts ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	return newJetStream(t, s.Connect(t, opts...))
+}
