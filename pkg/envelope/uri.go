@@ -1,0 +1,150 @@
+package envelope
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// isURIReference checks the grammar of RFC 3986 section 4.1 (a URI or a
+// relative reference). net/url is not used: it takes what the RFC does not
+// (spaces, non-ASCII) and costs an allocation for each event.
+func isURIReference(s string) bool {
+	s, frag, hasFrag := strings.Cut(s, "#")
+	if hasFrag && !isURIChars(frag, queryChar) {
+		return false
+	}
+	if scheme, rest, ok := strings.Cut(s, ":"); ok && isScheme(scheme) {
+		return isHierPart(rest)
+	}
+	// A relative reference: no colon in the first segment of its path.
+	first, _, _ := strings.Cut(s, "/")
+	first, _, _ = strings.Cut(first, "?")
+	return !strings.Contains(first, ":") && isHierPart(s)
+}
+
+// isAbsoluteURI checks the grammar of RFC 3986 section 4.3: with a scheme,
+// without a fragment.
+func isAbsoluteURI(s string) bool {
+	scheme, rest, ok := strings.Cut(s, ":")
+	return ok && isScheme(scheme) && !strings.Contains(rest, "#") && isHierPart(rest)
+}
+
+func isScheme(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (i == 0 || ('0' > c || c > '9') && c != '+' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isHierPart checks what follows a scheme: authority, path and query.
+func isHierPart(s string) bool {
+	s, query, _ := strings.Cut(s, "?")
+	if !isURIChars(query, queryChar) {
+		return false
+	}
+	if rest, ok := strings.CutPrefix(s, "//"); ok {
+		i := strings.IndexByte(rest, '/')
+		if i < 0 {
+			i = len(rest)
+		}
+		if !isAuthority(rest[:i]) {
+			return false
+		}
+		s = rest[i:]
+	}
+	return isURIChars(s, pathChar)
+}
+
+func isAuthority(s string) bool {
+	if i := strings.LastIndexByte(s, '@'); i >= 0 {
+		if !isURIChars(s[:i], userChar) {
+			return false
+		}
+		s = s[i+1:]
+	}
+	if strings.HasPrefix(s, "[") {
+		literal, port, ok := strings.Cut(s[1:], "]")
+		return ok && isIPLiteral(literal) && (port == "" || port[0] == ':' && isDigits(port[1:]))
+	}
+	host, port, _ := strings.Cut(s, ":")
+	return isDigits(port) && isURIChars(host, hostChar)
+}
+
+// isIPLiteral checks what stands between the brackets of a host: an IPv6
+// address, or an IPvFuture ("v1.x").
+func isIPLiteral(s string) bool {
+	if s != "" && s[0]|0x20 == 'v' {
+		version, rest, ok := strings.Cut(s[1:], ".")
+		for i := range len(version) {
+			if _, hex := unhex(version[i]); !hex {
+				return false
+			}
+		}
+		return ok && version != "" && rest != "" && !strings.Contains(rest, "%") && isURIChars(rest, userChar)
+	}
+	addr, err := netip.ParseAddr(s)
+	return err == nil && addr.Is6() && addr.Zone() == ""
+}
+
+func isDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// Classes of characters of RFC 3986 appendix A, each a superset of the one
+// before but for '@' and ':', which hosts do not have.
+type uriClass uint8
+
+const (
+	hostChar  uriClass = 1 << iota // unreserved, sub-delims
+	userChar                       // and ':'
+	pathChar                       // pchar and '/'
+	queryChar                      // and '?'
+)
+
+func uriClassOf(c byte) uriClass {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return hostChar | userChar | pathChar | queryChar
+	}
+	switch c {
+	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=':
+		return hostChar | userChar | pathChar | queryChar
+	case ':':
+		return userChar | pathChar | queryChar
+	case '@', '/':
+		return pathChar | queryChar
+	case '?':
+		return queryChar
+	}
+	return 0
+}
+
+func isURIChars(s string, class uriClass) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' {
+			if i+2 >= len(s) {
+				return false
+			}
+			_, ok1 := unhex(s[i+1])
+			_, ok2 := unhex(s[i+2])
+			if !ok1 || !ok2 {
+				return false
+			}
+			i += 2
+			continue
+		}
+		if uriClassOf(s[i])&class == 0 {
+			return false
+		}
+	}
+	return true
+}
