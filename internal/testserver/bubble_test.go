@@ -92,7 +92,7 @@ func TestBubbleSurvivesARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		s.Shutdown(t)
+		s.Shutdown()
 		<-time.After(10 * time.Minute)
 		if nc.Status() != nats.RECONNECTING {
 			t.Errorf("status = %s after ten minutes without a server", nc.Status())

@@ -3,6 +3,7 @@ package testserver
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ var errServerDown = errors.New("testserver: the server is shut down")
 // Server is a nats-server with JetStream in this process. It is safe for
 // concurrent use, except that Shutdown and Restart must not overlap.
 type Server struct {
+	t   testing.TB
 	set settings
 	log *logBuffer
 
@@ -48,15 +50,15 @@ func startServer(t testing.TB, set settings, name string) *Server {
 	if set.StoreDir == "" {
 		set.StoreDir = t.TempDir()
 	}
-	s := &Server{set: set, log: newLogBuffer(t, name)}
+	s := &Server{t: t, set: set, log: newLogBuffer(t, name)}
 	s.start(t)
-	t.Cleanup(func() { s.shutdown(t) })
+	t.Cleanup(s.Shutdown)
 	return s
 }
 
 func (s *Server) start(t testing.TB) {
 	t.Helper()
-	run, err := s.set.start(s.log)
+	run, err := s.set.start(s.log.logger())
 	if err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
@@ -67,20 +69,17 @@ func (s *Server) start(t testing.TB) {
 
 // start runs a server in this process from settings: the one way for embedded
 // servers, for members of a cluster and in a child process.
-func (s settings) start(log *logBuffer) (*embedded.Server, error) {
-	cfg := embedded.Config{
+func (s settings) start(log *slog.Logger) (*embedded.Server, error) {
+	return embedded.Start(embedded.Config{
+		Logger:       log,
 		Name:         s.Name,
 		Port:         s.Port,
 		NoListen:     s.Port == 0,
 		StoreDir:     s.StoreDir,
 		SyncAlways:   s.SyncAlways,
 		SyncInterval: s.SyncInterval,
-		Options:      func(o *server.Options) error { return s.apply(o) },
-	}
-	if log != nil {
-		cfg.Logger = log.logger()
-	}
-	return embedded.Start(cfg)
+		Options:      s.apply,
+	})
 }
 
 func (s *Server) current() *embedded.Server {
@@ -91,13 +90,8 @@ func (s *Server) current() *embedded.Server {
 
 // Shutdown stops the server and waits until it has stopped. Its store stays,
 // for [Server.Restart]. On a server that is down it does nothing.
-func (s *Server) Shutdown(t testing.TB) {
-	t.Helper()
-	s.shutdown(t)
-}
-
-func (s *Server) shutdown(t testing.TB) {
-	t.Helper()
+func (s *Server) Shutdown() {
+	s.t.Helper()
 	s.mu.Lock()
 	run := s.run
 	s.run = nil
@@ -106,10 +100,10 @@ func (s *Server) shutdown(t testing.TB) {
 		return
 	}
 	// Not the test's context: that one has ended when cleanups run.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
 	defer cancel()
 	if err := run.Shutdown(ctx); err != nil {
-		t.Errorf("testserver: %v", err)
+		s.t.Errorf("testserver: %v", err)
 	}
 }
 
@@ -117,7 +111,7 @@ func (s *Server) shutdown(t testing.TB) {
 // port. Connections of [Server.Connect] find it again by themselves.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
-	s.shutdown(t)
+	s.Shutdown()
 	s.start(t)
 }
 
