@@ -1,0 +1,69 @@
+# What a developer of Agner types. `make help` lists it.
+# The checks of a submission are .ci/run, which needs no make.
+
+GO     ?= go
+TOOL   := $(GO) tool -modfile=tools/go.mod
+ROUNDS ?= 15
+SCALE  ?= 1
+WORKS  ?=
+CONTENDERS ?=
+MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod test/go.mod outbox/go.mod tools/go.mod))
+
+.DEFAULT_GOAL := help
+.PHONY: help all ci fmt lint test race nested fault publish-faults model scale fuzz bench tidy tidy-check links cover demo
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+all: fmt lint test race nested tidy-check links ## what to run before a commit is sent
+
+ci: ## every step of .ci/run
+	bash .ci/run
+
+fmt: ## format all Go files (gofumpt, imports in three groups)
+	$(TOOL) golangci-lint fmt ./...
+
+lint: ## golangci-lint over all modules
+	@bash .ci/run lint
+
+test: ## the tests, quick
+	$(GO) test ./...
+
+race: ## the tests under the race detector, in random order
+	$(GO) test -race -shuffle=on ./...
+
+nested: ## tests against foreign programs (module test/)
+	@bash .ci/run nested
+
+fault: publish-faults ## all long tests under faults
+
+publish-faults: ## 60 s of cut, delayed and dropped acknowledgements
+	AGNER_PUBLISH_FAULTS=60s $(GO) test ./pkg/publish -run Fault -count=1 -v -timeout 10m
+
+model: ## 1,000,000 random steps of the supervisor against its model
+	AGNER_MODEL_STEPS=1000000 $(GO) test ./pkg/supervise -run Model -count=1 -v -timeout 60m
+
+scale: ## 10,000 supervised children
+	AGNER_SCALE=10000 $(GO) test ./pkg/supervise -run Scale -count=1 -v -timeout 10m
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@bash .ci/run fuzz
+
+bench: ## Agner beside raw nats.go: ROUNDS=15 SCALE=1 WORKS=publish-sync,… CONTENDERS=…
+	cd bench && $(GO) run . -rounds $(ROUNDS) -scale $(SCALE) -works '$(WORKS)' -contenders '$(CONTENDERS)'
+
+tidy: ## go mod tidy in every module
+	@for m in $(MODULES); do (cd $$m && $(GO) mod tidy) || exit 1; done
+
+tidy-check: ## go.mod and go.sum are tidy in every module
+	@bash .ci/run tidy
+
+links: ## pkg/ links no server, SDK or command line
+	@bash .ci/run links
+
+cover: ## coverage of pkg/ and internal/ by all tests
+	$(GO) test -coverprofile=cover.out -coverpkg=./pkg/...,./internal/... ./...
+	$(GO) tool cover -func=cover.out | tail -n 1
+
+demo: ## the story in one command
+	$(GO) run ./cmd/natsctl demo
