@@ -55,19 +55,7 @@ func Type(typ string) (string, error) {
 // Event builds `events.<type>.<key>` within ns. A key too long for MaxLen is
 // hashed; a type too long is refused with ErrType.
 func (ns Namespace) Event(typ, key string) (string, error) {
-	return ns.keyed("events.", typ, key)
-}
-
-// Dead builds `dead.<group>.<type>.<key>`; with an empty type, for an event
-// whose type cannot be read, the type token is `_invalid`.
-func (ns Namespace) Dead(group, typ, key string) (string, error) {
-	if typ == "" {
-		typ = "_invalid"
-	}
-	return ns.keyed("dead."+group+".", typ, key)
-}
-
-func (ns Namespace) keyed(prefix, typ, key string) (string, error) {
+	const prefix = "events."
 	t, err := Type(typ)
 	if err != nil {
 		return "", err
@@ -79,6 +67,29 @@ func (ns Namespace) keyed(prefix, typ, key string) (string, error) {
 	return ns.prefix() + prefix + t + "." + Key(key, room), nil
 }
 
+// Dead builds `dead.<group>.<type>.<key>` from an event's type and the key
+// token of its subject. What gives no legal or bounded subject, as an event
+// whose type cannot be read, goes to `dead.<group>._invalid._`.
+func (ns Namespace) Dead(group, typ, keyToken string) string {
+	prefix := ns.prefix() + "dead." + group + "."
+	t, err := Type(typ)
+	if err != nil || len(t) > MaxLen {
+		t = "_invalid"
+	}
+	return prefix + t + "." + boundToken(keyToken)
+}
+
+// boundToken keeps the key token of a foreign subject, which may be as long as
+// a control line, from lengthening ours beyond one.
+func boundToken(token string) string {
+	switch {
+	case token == "":
+		return NoKey
+	case len(token) > MaxLen:
+		return hashed(token)
+	}
+	return token
+}
 // ParseEvent splits an event's subject into its type, decoded, and its key
 // token as it stands.
 func (ns Namespace) ParseEvent(subj string) (typ, keyToken string, err error) {

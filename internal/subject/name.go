@@ -82,5 +82,5 @@ func (ns Namespace) RetryWait(group, subscription string, seq uint64) string {
 // RetryDue is the subject on which a retry, or a replayed dead letter, reaches
 // one subscription. keyToken is the last token of the event's subject.
 func (ns Namespace) RetryDue(group, subscription, keyToken string) string {
-	return ns.prefix() + "retry." + group + ".due." + subscription + "." + keyToken
+	return ns.prefix() + "retry." + group + ".due." + subscription + "." + boundToken(keyToken)
 }
