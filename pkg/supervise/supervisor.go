@@ -1,0 +1,258 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A Supervisor runs children, restarts them by their specification, and stops
+// them in reverse order. It is a [ReadyRunner] and a [Tree], so it can be the
+// child of another. Make one with [New]. All methods are safe for concurrent
+// use, also by its own children.
+//
+// There is no goroutine that owns the state: each event (a run ended, a timer
+// fired, a call came) takes mu, moves the state as far as it goes without
+// waiting, and releases it. Nothing blocks while mu is held, and no code of
+// the user's runs under it, so that Status always answers and a call can
+// never wait for a shutdown that waits for the call.
+type Supervisor struct {
+	cfg     Config
+	initial []Child
+
+	mu       sync.Mutex
+	busy     bool // from the beginning of a Run to its return
+	active   bool // children may be started
+	state    State
+	since    time.Time
+	path     string
+	above    *Supervisor // while running below another
+	gate     Gate
+	log      *slog.Logger
+	base     context.Context //nolint:containedctx // parent of the children's contexts, lives as long as one Run
+	quit     context.CancelFunc
+	slots    []*slot // by seq, which is start order
+	byName   map[string]*slot
+	seq      uint64
+	wave     *wave
+	window   []time.Time // of the restarts that count
+	up       chan struct{}
+	done     chan struct{}
+	result   error         // why the supervisor gave up
+	failed   []*ChildError // children that stopped with an error
+	abandons uint64
+
+	gateWaiting bool
+	helpers     sync.WaitGroup
+	events      queue
+	stuck       reporter
+}
+
+// New checks the configuration and the children, whose order is the order of
+// start, and starts nothing. The error names the child and the field.
+func New(cfg Config, children ...Child) (*Supervisor, error) {
+	resolved, err := cfg.resolve()
+	if err != nil {
+		return nil, fmt.Errorf("supervise: new %q: %w", cfg.Name, err)
+	}
+	s := &Supervisor{cfg: resolved, state: StateIdle, path: resolved.Name}
+	seen := make(map[string]bool, len(children))
+	for _, c := range children {
+		c, err := c.resolve(&s.cfg)
+		if err == nil && seen[c.Name] {
+			err = fmt.Errorf("child %q: name is used twice", c.Name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("supervise: new %q: %w", resolved.Name, err)
+		}
+		seen[c.Name] = true
+		s.initial = append(s.initial, c)
+	}
+	return s, nil
+}
+
+// Run starts the children in order and supervises them until ctx ends. Then
+// it stops them in reverse order, cancelling the context of each only in its
+// turn and waiting for it up to its own [Child.Shutdown]; the context of a
+// child carries ctx's values but not its end.
+//
+// It returns nil after a clean stop, also by [AutoShutdown]; a
+// [ShutdownError] if a child was abandoned or stopped with an error; an
+// [IntensityError] or a [StuckError] if it gave up; and [ErrRunning] if it is
+// running already. It may be called again once it has returned. A new run
+// begins, as in OTP, with the children given to [New] and an unused budget;
+// abandoned runs are remembered and still not doubled.
+func (s *Supervisor) Run(ctx context.Context) error {
+	return s.RunReady(ctx, func() {})
+}
+
+// RunReady is [Supervisor.Run]; it calls ready when all children given to New
+// have been started and are ready.
+func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
+	up, done, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	ended := ctx.Done()
+	for running := true; running; {
+		select {
+		case <-up:
+			up = nil
+			ready()
+		case <-ended:
+			ended = nil
+			s.mu.Lock()
+			s.stopAll(nil)
+			s.mu.Unlock()
+		case <-done:
+			running = false
+		}
+	}
+	return s.end()
+}
+
+func (s *Supervisor) begin(ctx context.Context) (up, done chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy {
+		return nil, nil, fmt.Errorf("supervise %s: run: %w", s.path, ErrRunning)
+	}
+	s.busy, s.active = true, true
+	s.inherit(ctx)
+	s.base, s.quit = context.WithCancel(context.WithoutCancel(ctx))
+	s.window, s.result, s.failed = nil, nil, nil
+	s.up, s.done = make(chan struct{}), make(chan struct{})
+	s.rebuild()
+	s.become(StateStarting, nil)
+	s.wave = &wave{phase: waveStart}
+	if ctx.Err() != nil {
+		s.stopAll(nil)
+	} else {
+		s.advance()
+	}
+	return s.up, s.done, nil
+}
+
+// inherit takes from the supervisor above, if any, what cfg leaves open.
+func (s *Supervisor) inherit(ctx context.Context) {
+	s.path, s.above, s.gate, s.log = s.cfg.Name, nil, s.cfg.Gate, s.cfg.Logger
+	if l, ok := ctx.Value(lineageKey{}).(*lineage); ok {
+		s.path, s.above = l.slot.path, l.sup
+		if _, tree := l.slot.spec.Runner.(Tree); !tree {
+			s.path += "/" + s.cfg.Name // run by a plain child, perhaps beside others
+		}
+		// What the supervisor above inherited is fixed before it starts a child.
+		if s.gate == nil {
+			s.gate = l.sup.gate
+		}
+		if s.log == nil {
+			s.log = l.sup.log
+		}
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	s.events.wanted = s.cfg.OnEvent != nil || (s.above != nil && s.above.events.wanted)
+}
+
+// rebuild makes the slots of a new run. Runs that an earlier one left behind
+// keep their slots taken.
+func (s *Supervisor) rebuild() {
+	old := s.slots
+	s.slots, s.byName = make([]*slot, 0, len(s.initial)), make(map[string]*slot, len(s.initial))
+	for _, spec := range s.initial {
+		s.insert(spec, StateWaiting)
+	}
+	for _, o := range old {
+		if len(o.ghosts) == 0 {
+			continue
+		}
+		c := s.byName[o.spec.Name]
+		if c == nil {
+			c = s.insert(o.spec, o.state)
+			c.want = wantGone
+		}
+		c.last = o.last
+		c.ghosts = o.ghosts
+		for _, r := range c.ghosts {
+			r.slot = c
+		}
+	}
+}
+
+func (s *Supervisor) insert(spec Child, state State) *slot {
+	s.seq++
+	c := &slot{spec: spec, seq: s.seq, path: s.path + "/" + spec.Name, state: state, since: time.Now()}
+	s.slots = append(s.slots, c)
+	s.byName[spec.Name] = c
+	return c
+}
+
+// end is the last part of Run, after the last child.
+func (s *Supervisor) end() error {
+	s.quit()
+	s.helpers.Wait()
+	stuck := s.stuckRuns()
+	s.mu.Lock()
+	var unclean *ShutdownError
+	if len(stuck)+len(s.failed) > 0 {
+		unclean = &ShutdownError{Path: s.path, Stuck: stuck, Failed: s.failed}
+	}
+	result := s.result
+	to := StateStopped
+	if result != nil {
+		to = StateFailed
+	}
+	s.become(to, result)
+	idle := s.events.idle
+	s.mu.Unlock()
+	if idle != nil {
+		<-idle
+	}
+	s.mu.Lock()
+	s.busy = false
+	s.mu.Unlock()
+	return verdict(result, unclean)
+}
+
+func verdict(result error, unclean *ShutdownError) error {
+	if unclean == nil {
+		return result
+	}
+	if result == nil {
+		return unclean
+	}
+	var gaveUp *IntensityError
+	if errors.As(result, &gaveUp) {
+		gaveUp.Unclean = unclean
+		return gaveUp
+	}
+	return errors.Join(result, unclean)
+}
+
+// stopAll begins the final stop, once. Cause is the error that Run returns.
+func (s *Supervisor) stopAll(cause error) {
+	if !s.active {
+		return
+	}
+	s.active = false
+	s.result = cause
+	s.become(StateStopping, cause)
+	if s.wave != nil {
+		s.wave.drop()
+	}
+	s.wave = &wave{phase: waveStop, final: true, at: s.seq + 1}
+	for _, c := range s.slots {
+		c.resolve(callUp, ErrNotRunning)
+	}
+	s.advance()
+}
+
+func (s *Supervisor) become(to State, err error) {
+	from := s.state
+	s.state, s.since = to, time.Now()
+	s.emit(Event{Time: s.since, Path: s.path, From: from, To: to, Err: err})
+}
