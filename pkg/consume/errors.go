@@ -1,0 +1,55 @@
+package consume
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrConfig reports a configuration that New refuses.
+	ErrConfig = errors.New("configuration is not valid")
+	// ErrDurableTaken reports a durable of the wanted name that belongs to
+	// another group, type or filter. It is refused, never updated: an update
+	// would silently re-filter a neighbour's subscription. Give one of the two
+	// another name (WithName).
+	ErrDurableTaken = errors.New("durable exists for another subscription")
+	// ErrDurableGone reports a durable that was deleted while in use.
+	ErrDurableGone = errors.New("durable was deleted")
+	// ErrRunning reports a second Run of a Consumer that runs already.
+	ErrRunning = errors.New("already running")
+	// ErrHandlerTimeout reports a handler that did not return although its
+	// deadline had passed and its context was cancelled.
+	ErrHandlerTimeout = errors.New("handler ignores its deadline")
+)
+
+// DrainError says which handlers did not return within DrainTimeout. Their
+// events went back to the group.
+type DrainError struct {
+	Timeout time.Duration
+	// Handlers names each as "subscription: event id".
+	Handlers []string
+}
+
+// Error implements error.
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("consume: %d handlers still ran after the drain timeout of %s; their events went back to the group: %s",
+		len(e.Handlers), e.Timeout, strings.Join(e.Handlers, ", "))
+}
+
+// PanicError is the error of a handler that panicked. The event is retried as
+// after any other error.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error implements error. It leaves the stack to whoever asks for it.
+func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
+
+// Unwrap returns the value of the panic where that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}

@@ -1,0 +1,243 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/subject"
+)
+
+// loop is the life of one subscription within one Run: two sources feed one
+// queue, workers take from it, a keeper keeps the server informed.
+type loop struct {
+	js     jetstream.JetStream
+	cfg    Config
+	sub    Subscription
+	ns     subject.Namespace
+	filter string
+	log    *slog.Logger
+
+	durableName string
+	handler     HandlerFunc
+	policy      retryPolicy
+	maxBuffer   int
+	counters    *counters // outlives the loop
+
+	main, lane *source
+	laneStream jetstream.Stream
+	created    int64 // of EVENTS, in ns: sequences mean something only with it
+	ackWait    time.Duration
+
+	// base is the context of handlers: it outlives the context of Run until
+	// the drain gives up. A loop lives for one Run only, so the context does
+	// not outlast what it is for.
+	base   context.Context //nolint:containedctx // see above
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	wake      sync.Cond
+	queue     []*delivery // received, not begun; from first on
+	first     int
+	unsettled list
+	idle      int // workers that wait
+	workers   int // workers, without those that hang
+	running   int // handlers that run, without those that hang
+	hung      int // handlers that were given up and have not returned
+	pace      pace
+	draining  bool
+
+	failed     chan error
+	background sync.WaitGroup // lookups and late settlements; all heed base
+	changed    chan struct{}  // tells a drain that something was settled
+}
+
+func newLoop(js jetstream.JetStream, cfg Config, sub Subscription, c *counters) *loop {
+	ns := subject.Namespace(cfg.Namespace)
+	filter, _ := ns.Filter(sub.pattern) // resolve has checked it
+	l := &loop{
+		js: js, cfg: cfg, sub: sub, ns: ns, filter: filter,
+		log:         cfg.Logger.With("group", cfg.Group, "subscription", sub.name),
+		durableName: subject.Durable(cfg.Group, sub.name),
+		handler:     chain(sub.bind(cfg.Codecs), cfg.Middleware, sub.middleware),
+		policy:      retryPolicy{maxAttempts: sub.maxAttempts, first: sub.first, most: sub.most},
+		maxBuffer:   cfg.MaxBuffer,
+		counters:    c,
+		pace:        newPace(sub.concurrency),
+		failed:      make(chan error, 1),
+		changed:     make(chan struct{}, 1),
+	}
+	l.wake.L = &l.mu
+	return l
+}
+
+func (l *loop) concurrency() int { return l.sub.concurrency }
+
+// fail ends the loop with an error; the first one counts.
+func (l *loop) fail(err error) {
+	select {
+	case l.failed <- err:
+	default:
+	}
+}
+
+// live consumes until ctx ends, then drains. An error before that is the
+// supervisor's business: it runs a new loop.
+func (l *loop) live(ctx context.Context) error {
+	l.base, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer l.cancel()
+	if err := l.bindDurables(ctx); err != nil {
+		return fmt.Errorf("consume %s: %w", l.durableName, err)
+	}
+	if err := l.open(); err != nil {
+		l.stop()
+		return fmt.Errorf("consume %s: %w", l.durableName, err)
+	}
+	l.counters.setState(StateRunning, nil)
+	err := l.keep(ctx)
+	l.counters.setState(StateDraining, err)
+	drainErr := l.stop()
+	l.counters.setState(StateStopped, errors.Join(err, drainErr))
+	if err != nil {
+		return fmt.Errorf("consume %s: %w", l.durableName, err)
+	}
+	return drainErr
+}
+
+func (l *loop) bindDurables(ctx context.Context) error {
+	main, lane := l.mainDurable(), l.laneDurable()
+	for _, d := range []*durable{main, lane} {
+		if err := d.ensure(ctx, l.js, l.cfg.provision()); err != nil {
+			return fmt.Errorf("stream %s: %w", d.stream, err)
+		}
+	}
+	str, err := l.js.Stream(ctx, main.stream)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", main.stream, err)
+	}
+	l.created = str.CachedInfo().Created.UnixNano()
+	if l.laneStream, err = l.js.Stream(ctx, lane.stream); err != nil {
+		return fmt.Errorf("stream %s: %w", lane.stream, err)
+	}
+	l.ackWait = min(main.ackWait, lane.ackWait)
+	l.main, l.lane = l.source(main), l.source(lane)
+	return nil
+}
+
+func (l *loop) source(d *durable) *source {
+	prefix := l.js.Options().APIPrefix
+	if prefix == "" {
+		prefix = jetstream.DefaultAPIPrefix
+		if domain := l.js.Options().Domain; domain != "" {
+			prefix = "$JS." + domain + ".API."
+		}
+	}
+	return &source{
+		loop: l, durable: d,
+		next: prefix + "CONSUMER.MSG.NEXT." + d.stream + "." + d.config.Durable,
+	}
+}
+
+func (l *loop) open() error {
+	for _, s := range []*source{l.main, l.lane} {
+		if err := s.start(); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.main.pull()
+	l.lane.pull()
+	return nil
+}
+
+// reconnected is called when the connection has come back.
+func (l *loop) reconnected() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range []*source{l.main, l.lane} {
+		if s != nil {
+			s.reconnected()
+		}
+	}
+}
+
+// keep is the keeper: until ctx ends or the loop fails it extends deadlines and
+// watches over sources and handlers.
+func (l *loop) keep(ctx context.Context) error {
+	tick := time.NewTicker(min(max(l.ackWait/12, 10*time.Millisecond), time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-l.failed:
+			return err
+		case now := <-tick.C:
+			l.tend(now)
+		}
+	}
+}
+
+func (l *loop) tend(now time.Time) {
+	l.mu.Lock()
+	hung := l.extend(now)
+	if !l.draining {
+		l.main.check(now)
+		l.lane.check(now)
+	}
+	l.mu.Unlock()
+	for _, d := range hung {
+		l.abandon(d)
+	}
+}
+
+// extend tells the server of every event that we still work on, each a third of
+// AckWait after its last sign of life, with l.mu held. It returns the deliveries
+// whose handlers have outlived their deadline by a grace: those get no more time.
+func (l *loop) extend(now time.Time) (hung []*delivery) {
+	connected := l.js.Conn().IsConnected()
+	for d := l.unsettled.head; d != nil && now.Sub(d.extended) >= l.ackWait/3; {
+		next := d.next
+		switch {
+		case l.isHung(d, now):
+			hung = append(hung, d)
+			d.settled = true
+			l.loseWorker()
+		case connected:
+			if err := l.js.Conn().Publish(d.msg.Reply, wordProgress); err == nil {
+				d.extended = now
+				l.unsettled.remove(d)
+				l.unsettled.push(d)
+			}
+		}
+		d = next
+	}
+	return hung
+}
+
+// hangGrace is what a handler gets beyond its deadline to notice it.
+const hangGrace = time.Second
+
+func (l *loop) isHung(d *delivery, now time.Time) bool {
+	return !d.settled && !d.started.IsZero() && now.Sub(d.started) > l.sub.handlerTimeout+hangGrace
+}
+
+// loseWorker writes off a worker whose handler does not come back, with loop.mu
+// held, and lets another take its place, within a bound: a handler that hangs
+// again and again must not fill the process with goroutines.
+func (l *loop) loseWorker() {
+	l.running--
+	l.workers--
+	l.hung++
+	if l.hung > l.concurrency() {
+		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHandlerTimeout, l.hung))
+		return
+	}
+	l.hire()
+}

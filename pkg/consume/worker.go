@@ -1,0 +1,181 @@
+package consume
+
+import (
+	"errors"
+	"time"
+)
+
+// enqueue takes a delivery in, with loop.mu held, and sees that a worker comes
+// for it. Workers are started as they are needed, up to the concurrency, and
+// stay: a goroutine for each event would grow its stack anew each time.
+func (l *loop) enqueue(d *delivery) {
+	d.src.held++
+	l.unsettled.push(d)
+	l.queue = append(l.queue, d)
+	if l.idle > 0 {
+		l.wake.Signal()
+		return
+	}
+	l.hire()
+}
+
+// hire starts a worker if there is work and the concurrency allows one more,
+// with loop.mu held.
+func (l *loop) hire() {
+	if l.first < len(l.queue) && l.workers < l.concurrency() {
+		l.workers++
+		go l.work()
+	}
+}
+
+// work is a worker: it runs one delivery after the other.
+func (l *loop) work() {
+	ended := false
+	defer func() {
+		// runtime.Goexit in a handler ends this goroutine: the event is
+		// settled by then, and another goroutine takes this one's place.
+		if !ended {
+			go l.work()
+		}
+	}()
+	for {
+		d := l.take()
+		if d == nil || !l.process(d) {
+			ended = true
+			return
+		}
+	}
+}
+
+// take waits for the next delivery to run. It returns nil when the worker
+// should end, and has then signed it off.
+func (l *loop) take() *delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		for l.first < len(l.queue) {
+			d := l.queue[l.first]
+			l.queue[l.first] = nil
+			if l.first++; l.first == len(l.queue) {
+				l.queue, l.first = l.queue[:0], 0
+			}
+			if l.stale(d) {
+				continue
+			}
+			d.started = time.Now()
+			l.running++
+			return d
+		}
+		if l.draining {
+			l.workers--
+			l.notify()
+			return nil
+		}
+		l.idle++
+		l.wake.Wait()
+		l.idle--
+	}
+}
+
+// stale drops a delivery that waited beyond AckWait without a sign of life to
+// the server: after a pause of the process, or a lost connection. Another
+// instance has it by now or will have it soon, and running it here too would
+// only double it. Called with loop.mu held.
+func (l *loop) stale(d *delivery) bool {
+	if time.Since(d.extended) < l.ackWait {
+		return false
+	}
+	d.settled = true
+	l.forget(d)
+	l.counters.stale.Add(1)
+	return true
+}
+
+// forget removes a delivery that is settled, with loop.mu held.
+func (l *loop) forget(d *delivery) {
+	l.unsettled.remove(d)
+	d.src.held--
+	d.src.pull()
+	l.notify()
+}
+
+// notify wakes a drain that waits for the loop to become empty.
+func (l *loop) notify() {
+	if !l.draining {
+		return
+	}
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// errGoexit is the error of a handler that ended its goroutine.
+var errGoexit = errors.New("handler called runtime.Goexit")
+
+// process runs one delivery and settles it. It returns false if the keeper or a
+// drain gave up on the handler meanwhile: then the event is settled, and this
+// worker is no longer counted as one.
+func (l *loop) process(d *delivery) (ours bool) {
+	a, v, decided := l.read(d)
+	err := errGoexit // stands if the handler does not come back
+	defer func() {
+		if !decided {
+			v = l.judge(err, a.number)
+		}
+		ours = l.conclude(d, &a, v)
+	}()
+	if !decided {
+		err = l.run(&a)
+	}
+	return true // conclude has the last word
+}
+
+// judge is the verdict on a run; a handler that failed because a drain
+// cancelled its context has not had its attempt.
+func (l *loop) judge(err error, number int) verdict {
+	if err != nil && l.base.Err() != nil {
+		return verdict{outcome: outcomeHandBack, err: err}
+	}
+	return judge(err, number, l.policy)
+}
+
+// conclude claims a delivery whose fate is known and carries it out.
+func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
+	l.mu.Lock()
+	if d.settled {
+		l.hung--
+		l.notify()
+		l.mu.Unlock()
+		l.counters.late.Add(1)
+		return false
+	}
+	d.settled = true
+	l.running--
+	l.pace.ran(time.Since(d.started))
+	if v.outcome == outcomeAck {
+		// The common end takes the lock once.
+		l.forget(d)
+		l.mu.Unlock()
+		l.ack(d)
+		l.counters.handled.Add(1)
+		return true
+	}
+	l.mu.Unlock()
+	l.settle(d, a, v)
+	return true
+}
+
+// abandon gives up on a delivery whose handler ignores its deadline: the event
+// counts as failed, and the worker's place is free. The keeper has marked it
+// settled and not yet forgotten it.
+func (l *loop) abandon(d *delivery) {
+	a, v, decided := l.read(d)
+	if !decided {
+		v = l.judge(ErrHandlerTimeout, a.number)
+	}
+	l.counters.hung.Add(1)
+	l.log.Error("handler ignores its deadline; its event is taken from it",
+		"event", a.event.ID, "attempt", a.number, "timeout", l.sub.handlerTimeout)
+	l.settle(d, &a, v)
+}
