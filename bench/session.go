@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/stream"
+)
+
+// session is what one sample works with: empty streams in their final shape and
+// two connections, one to send and one to receive.
+type session struct {
+	send, receive *nats.Conn
+
+	closers []func() error
+}
+
+// namespace of the streams and subjects: none.
+const namespace = ""
+
+// eventsStream is where all contenders publish.
+const eventsStream = stream.EventsName
+
+func openSession(ctx context.Context, url string) (*session, error) {
+	s := &session{}
+	if err := s.open(ctx, url); err != nil {
+		return nil, errors.Join(fmt.Errorf("open session: %w", err), s.close())
+	}
+	return s, nil
+}
+
+func (s *session) open(ctx context.Context, url string) error {
+	for _, conn := range []**nats.Conn{&s.send, &s.receive} {
+		nc, err := nats.Connect(url)
+		if err != nil {
+			return err
+		}
+		*conn = nc
+		s.onClose(func() error { nc.Close(); return nil })
+	}
+	js, err := jetstream.New(s.send)
+	if err != nil {
+		return err
+	}
+	if err := deleteStreams(ctx, js); err != nil {
+		return err
+	}
+	p := stream.Provisioner{JS: js, Logger: slog.New(slog.DiscardHandler)}
+	return p.Ensure(ctx, stream.Scheduled(namespace), stream.Events(namespace), stream.Dead(namespace))
+}
+
+// deleteStreams removes what the sample before has left, buckets too.
+func deleteStreams(ctx context.Context, js jetstream.JetStream) error {
+	var names []string
+	list := js.StreamNames(ctx)
+	for name := range list.Name() {
+		names = append(names, name)
+	}
+	if err := list.Err(); err != nil {
+		return fmt.Errorf("list streams: %w", err)
+	}
+	for _, name := range names {
+		if err := js.DeleteStream(ctx, name); err != nil {
+			return fmt.Errorf("delete stream %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// onClose registers what to do when the sample is over, last first.
+func (s *session) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *session) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// stored is how many messages the events' stream holds.
+func (s *session) stored(ctx context.Context) (uint64, error) {
+	js, err := jetstream.New(s.send)
+	if err != nil {
+		return 0, err
+	}
+	st, err := js.Stream(ctx, eventsStream)
+	if err != nil {
+		return 0, fmt.Errorf("look at stream %s: %w", eventsStream, err)
+	}
+	return st.CachedInfo().State.Msgs, nil
+}
+
+// acknowledged tells whether the server has the ack of every stored event, from
+// each consumer of the stream.
+func (s *session) acknowledged(ctx context.Context) (bool, error) {
+	js, err := jetstream.New(s.send)
+	if err != nil {
+		return false, err
+	}
+	st, err := js.Stream(ctx, eventsStream)
+	if err != nil {
+		return false, fmt.Errorf("look at stream %s: %w", eventsStream, err)
+	}
+	consumers := st.ListConsumers(ctx)
+	n := 0
+	for info := range consumers.Info() {
+		n++
+		if info.NumAckPending > 0 || info.NumPending > 0 {
+			return false, nil
+		}
+	}
+	if err := consumers.Err(); err != nil {
+		return false, fmt.Errorf("list consumers of %s: %w", eventsStream, err)
+	}
+	return n > 0, nil
+}
+
+// rest waits for d, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
