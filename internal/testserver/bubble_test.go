@@ -108,3 +108,13 @@ func TestBubbleSurvivesARestart(t *testing.T) {
 		}
 	})
 }
+
+func TestBubbleRefusesAParallelTest(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if recover() == nil {
+			t.Error("a bubble ran in a parallel test")
+		}
+	}()
+	testserver.Bubble(t, func(*testing.T, *testserver.Server) {})
+}

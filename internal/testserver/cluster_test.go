@@ -43,6 +43,13 @@ func TestClusterElectsAndStepsDown(t *testing.T) {
 	makeReplicated(t, js)
 	publish(t, js, 10)
 
+	if n := len(c.Servers[0].Connect(t).DiscoveredServers()); n == 0 {
+		t.Error("a client of the cluster learns of no other server")
+	}
+	if others := testserver.StartProxy(t, c.Servers[0].URL()).Connect(t).DiscoveredServers(); len(others) != 0 {
+		t.Errorf("a client of the proxy learns of %v", others)
+	}
+
 	first := c.Leader("EVENTS")
 	began = time.Now()
 	second := c.StepDown("EVENTS")

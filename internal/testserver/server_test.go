@@ -1,16 +1,27 @@
 package testserver_test
 
 import (
+	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/agner-go/agner/internal/testserver"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
+// noMainEnv makes this package look like one that does not call Main.
+const noMainEnv = "AGNER_TESTSERVER_NO_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(noMainEnv) != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(testserver.Main(m))
+}
 
 func makeStream(t *testing.T, js jetstream.JetStream) jetstream.Stream {
 	t.Helper()
@@ -61,5 +72,119 @@ func TestServerKeepsItsStoreAndPortOverARestart(t *testing.T) {
 				t.Errorf("messages after the restart = %d, want 1", n)
 			}
 		})
+	}
+}
+
+// users is a server configuration with a caller of few rights.
+const users = `
+accounts {
+  APP {
+    jetstream: enabled
+    users: [
+      {user: admin, password: a}
+      {user: caller, password: c, permissions: {publish: "svc.>", subscribe: "_INBOX.>"}}
+    ]
+  }
+}`
+
+func TestConfEnforcesPermissions(t *testing.T) {
+	t.Parallel()
+	admin := testserver.Client(nats.UserInfo("admin", "a"))
+	for name, connect := range map[string]func(t testing.TB, opts ...nats.Option) *nats.Conn{
+		"embedded": testserver.Start(t, testserver.Conf(users), admin).Connect,
+		"child":    testserver.StartChild(t, testserver.Conf(users), admin).Connect,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			js, err := jetstream.New(connect(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			makeStream(t, js)
+
+			denied := make(chan error, 1)
+			nc := connect(t, nats.UserInfo("caller", "c"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+				denied <- err
+			}))
+			if err := nc.Publish("events.a", nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-denied; !errors.Is(err, nats.ErrPermissionViolation) {
+				t.Errorf("publish = %v, want a permission violation", err)
+			}
+			requireMsgs(t, js, 0)
+		})
+	}
+}
+
+func TestOptionsHaveTheLastWord(t *testing.T) {
+	t.Parallel()
+	s := testserver.Start(t,
+		testserver.Conf("max_payload: 4KB"),
+		testserver.Options(func(o *server.Options) { o.MaxPayload = 1 << 10 }))
+	if n := s.Connect(t).MaxPayload(); n != 1<<10 {
+		t.Errorf("MaxPayload = %d", n)
+	}
+}
+
+func TestBadStartsAreToldApart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	testserver.Start(t, testserver.StoreDir(dir))
+	for name, tt := range map[string]struct {
+		start func(t testing.TB)
+		want  string
+	}{
+		"conf":          {func(t testing.TB) { testserver.Start(t, testserver.Conf("nonsense: 1")) }, "nonsense"},
+		"child conf":    {func(t testing.TB) { testserver.StartChild(t, testserver.Conf("nonsense: 1")) }, "nonsense"},
+		"child options": {func(t testing.TB) { testserver.StartChild(t, testserver.Options(func(*server.Options) {})) }, "use Conf"},
+		"store":         {func(t testing.TB) { testserver.Start(t, testserver.StoreDir(dir)) }, "in use by another server"},
+		"child store":   {func(t testing.TB) { testserver.StartChild(t, testserver.StoreDir(dir)) }, "in use by another server"},
+		"proxy target":  {func(t testing.TB) { testserver.StartProxy(t, "localhost") }, "no URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text, failed := record(t, tt.start)
+			if !failed || !strings.Contains(text, tt.want) {
+				t.Errorf("failed: %t, said %q; want %q in it", failed, text, tt.want)
+			}
+		})
+	}
+}
+
+func TestLogIsShownOnlyOfAFailedTest(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(t testing.TB){
+		"embedded": func(t testing.TB) { t.Helper(); testserver.Start(t) },
+		"child":    func(t testing.TB) { t.Helper(); testserver.StartChild(t).Stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if text, _ := record(t, start); text != "" {
+				t.Errorf("a test that passes says %q", text)
+			}
+			text, _ := record(t, func(t testing.TB) {
+				t.Helper()
+				start(t)
+				t.Errorf("fail")
+			})
+			for _, want := range []string{"log of the", "Server is ready", "Server Exiting"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("no %q in the log of a failed test:\n%s", want, text)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		testserver.Start(b).Shutdown()
+	}
+}
+
+func BenchmarkStartChild(b *testing.B) {
+	for b.Loop() {
+		testserver.StartChild(b).Kill()
 	}
 }

@@ -1,0 +1,43 @@
+package embedded_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/agner-go/agner/internal/embedded"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func ExampleStart() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	s, err := embedded.Start(embedded.Config{NoListen: true})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer s.Shutdown(ctx)
+	nc, err := s.ConnectInProcess()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"events.>"}}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	ack, err := js.Publish(ctx, "events.order", []byte("hello"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(ack.Stream, ack.Sequence)
+	// Output: EVENTS 1
+}
