@@ -1,18 +1,95 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/envelope"
+	"github.com/agner-go/agner/pkg/publish"
 )
 
 // agner is this project, as its README shows it.
 type agner struct{ skips }
 
 func (agner) Name() string { return "agner" }
+
+func (agner) Publish(_ context.Context, s *session) (publishFunc, error) {
+	pub, err := agnerPublisher(s)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, o Order) error {
+		_, err := pub.Publish(ctx, o)
+		return err
+	}, nil
+}
+
+func agnerPublisher(s *session) (*publish.Publisher, error) {
+	js, err := jetstream.New(s.send)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := publish.New(js, publish.Config{Source: orderSource, MaxInFlight: asyncWindow})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(func() error { return pub.Close(context.Background()) })
+	return pub, nil
+}
+
+func (agner) PublishAsync(_ context.Context, s *session) (publishFunc, func(context.Context) error, error) {
+	pub, err := agnerPublisher(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	// A program looks at each result: a ring of futures, as long as the window.
+	ring := make([]*publish.Future, asyncWindow)
+	next := 0
+	settle := func(ctx context.Context, i int) error {
+		if ring[i] == nil {
+			return nil
+		}
+		_, err := ring[i].Wait(ctx)
+		ring[i] = nil
+		return err
+	}
+	send := func(ctx context.Context, o Order) error {
+		i := next % len(ring)
+		next++
+		err := settle(ctx, i)
+		ring[i] = pub.PublishAsync(ctx, o)
+		return err
+	}
+	flush := func(ctx context.Context) error {
+		var errs []error
+		for i := range ring {
+			errs = append(errs, settle(ctx, i))
+		}
+		return errors.Join(errs...)
+	}
+	return send, flush, nil
+}
+
+func (agner) Consume(ctx context.Context, s *session, workers int, handle handleFunc) error {
+	js, err := jetstream.New(s.receive)
+	if err != nil {
+		return err
+	}
+	c, err := consume.New(js, consume.Config{Group: "bench", Concurrency: workers},
+		consume.On(func(_ context.Context, e envelope.Event[Order]) error {
+			return handle(e.ID, e.Type, e.Data)
+		}))
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}
 
 func (agner) Encode() (func() error, error) {
 	data, err := json.Marshal(order(7))

@@ -63,6 +63,7 @@ func TestSlowHandlerIsRunOnce(t *testing.T) {
 		}
 		return nil
 	}))
+	eventually(t, func() error { return got.each(1000, 1) })
 	eventually(t, func() error { return b.idle(t, "EVENTS", durableName) })
 	if err := got.each(1000, 1); err != nil {
 		t.Error(err)

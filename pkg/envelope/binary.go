@@ -16,14 +16,17 @@ const headerPrefix = "ce-"
 //
 // The error is that of Attributes.Validate.
 func Marshal(e *Raw) (*nats.Msg, error) {
-	if err := e.Validate(); err != nil {
+	plain := e.isPlain()
+	if err := e.check(plain); err != nil {
 		return nil, fmt.Errorf("envelope: marshal %s: %w", describe(&e.Attributes), err)
 	}
 	// One array holds all the values: a slice for each would be an allocation
 	// for each. The map has room for what publishers add.
+	n := e.count()
 	w := headerWriter{
-		header: make(nats.Header, len(e.Extensions)+maxFields+headerSpare),
-		values: make([]string, 0, len(e.Extensions)+maxFields),
+		header: make(nats.Header, n+headerSpare),
+		values: make([]string, 0, n),
+		plain:  plain,
 	}
 	w.set("ce-specversion", SpecVersion)
 	w.set("ce-id", e.ID)
@@ -44,19 +47,21 @@ func Marshal(e *Raw) (*nats.Msg, error) {
 	return &nats.Msg{Header: w.header, Data: e.Data}, nil
 }
 
-const (
-	maxFields   = 11 // attributes that have a field, and the specversion
-	headerSpare = 3  // Nats-Msg-Id, traceparent, tracestate
-)
+// headerSpare is for Nats-Msg-Id, traceparent and tracestate.
+const headerSpare = 3
 
 type headerWriter struct {
 	header nats.Header
 	values []string
+	plain  bool // no value needs an escape
 }
 
 func (w *headerWriter) set(name, value string) {
+	if !w.plain {
+		value = escape(value)
+	}
 	n := len(w.values)
-	w.values = append(w.values, escape(value))
+	w.values = append(w.values, value)
 	w.header[name] = w.values[n : n+1 : n+1]
 }
 
@@ -66,25 +71,37 @@ func (w *headerWriter) setOptional(name, value string) {
 	}
 }
 
-// checkSize bounds the header block of the attributes in binary mode.
-func (a *Attributes) checkSize() error {
-	n := len("NATS/1.0\r\n\r\n") + headerLine(attrSpecVersion, SpecVersion)
-	n += headerLine(attrID, a.ID) + headerLine(attrSource, a.Source) + headerLine(attrType, a.Type)
-	n += len("ce-time: 2006-01-02T15:04:05.999999999+07:00\r\n")
-	n += headerLine(attrSubject, a.Subject) + headerLine(attrDataContentType, a.DataContentType)
-	n += headerLine(attrDataSchema, a.DataSchema) + headerLine(attrKey, a.Key)
-	n += headerLine(attrCorrelationID, a.CorrelationID) + headerLine(attrCausationID, a.CausationID)
-	for i := range a.Extensions {
-		n += headerLine(a.Extensions[i].Name, a.Extensions[i].Value)
+// count gives the number of attributes that are set.
+func (a *Attributes) count() int {
+	n := 4 + len(a.Extensions)
+	for _, set := range [...]bool{
+		a.Subject != "", !a.Time.IsZero(), a.DataContentType != "", a.DataSchema != "",
+		a.Key != "", a.CorrelationID != "", a.CausationID != "",
+	} {
+		if set {
+			n++
+		}
 	}
-	if n > MaxHeader {
-		return fmt.Errorf("%w: %d bytes, at most %d are allowed: move what is large into the data", ErrTooLarge, n, MaxHeader)
-	}
-	return nil
+	return n
 }
 
-func headerLine(name, value string) int {
-	return len(headerPrefix) + len(name) + len(": \r\n") + escapedLen(value)
+// blockSize is an upper bound of the header block of the attributes in binary
+// mode, at most 150 bytes too high.
+func (a *Attributes) blockSize(plain bool) int {
+	const fields = "NATS/1.0\r\nce-specversion: 1.0\r\nce-time: 2006-01-02T15:04:05.999999999+07:00\r\n" +
+		"ce-id: \r\nce-source: \r\nce-type: \r\nce-subject: \r\nce-datacontenttype: \r\nce-dataschema: \r\n" +
+		"ce-partitionkey: \r\nce-correlationid: \r\nce-causationid: \r\n\r\n"
+	length := escapedLen
+	if plain {
+		length = func(s string) int { return len(s) }
+	}
+	n := len(fields) + length(a.ID) + length(a.Source) + length(a.Type) + length(a.Subject) +
+		length(a.DataContentType) + length(a.DataSchema) +
+		length(a.Key) + length(a.CorrelationID) + length(a.CausationID)
+	for i := range a.Extensions {
+		n += len("ce-: \r\n") + len(a.Extensions[i].Name) + length(a.Extensions[i].Value)
+	}
+	return n
 }
 
 // HeaderSize is the length, in bytes, of the header block that nats.go writes
@@ -107,51 +124,45 @@ func describe(a *Attributes) string {
 	return fmt.Sprintf("event %q of type %q", bounded(a.ID), bounded(a.Type))
 }
 
-// unmarshalBinary reads the attributes out of the headers.
-func unmarshalBinary(msg *nats.Msg) (e Raw, err error) {
-	r := headerReader{attributes: &e.Attributes}
-	for name, values := range msg.Header {
-		if !hasHeaderPrefix(name) || len(values) == 0 {
-			continue
-		}
-		if err := r.read(name, values); err != nil {
-			return Raw{}, err
-		}
-	}
-	if err := r.finish(); err != nil {
-		return Raw{}, err
-	}
-	if len(msg.Data) > 0 {
-		e.Data = msg.Data
-	}
-	return e, nil
+// headerReader reads the attributes out of headers.
+type headerReader struct {
+	event *Raw
+	seen  fieldSet
+	odd   bool // a value is not plain
 }
 
 func hasHeaderPrefix(name string) bool {
 	return len(name) >= 3 && name[0]|0x20 == 'c' && name[1]|0x20 == 'e' && name[2] == '-'
 }
 
-type headerReader struct {
-	attributes *Attributes
-	seen       fieldSet
-}
-
 func (r *headerReader) read(header string, values []string) error {
-	name := strings.ToLower(header[len(headerPrefix):])
+	name := header[len(headerPrefix):]
 	if !isName(name) {
-		return attributeError(header, ErrName, "", nil)
+		if name = strings.ToLower(name); !isName(name) {
+			return attributeError(header, ErrName, "", nil)
+		}
 	}
 	if len(values) > 1 {
 		return attributeError(name, ErrRepeated, "", nil)
 	}
-	value, ok := unescape(values[0])
-	if !ok {
-		return attributeError(name, ErrEscape, values[0], nil)
+	value := values[0]
+	if !isPlain(value) {
+		r.odd = true
+		var ok bool
+		if value, ok = unescape(value); !ok {
+			return attributeError(name, ErrEscape, values[0], nil)
+		}
 	}
-	return setAttribute(r.attributes, &r.seen, name, value)
+	return setAttribute(&r.event.Attributes, &r.seen, name, value)
 }
 
-func (r *headerReader) finish() error { return finishAttributes(r.attributes, r.seen) }
+// finish completes the event with the message's body as its data.
+func (r *headerReader) finish(body []byte) error {
+	if len(body) > 0 {
+		r.event.Data = body
+	}
+	return finishAttributes(&r.event.Attributes, r.seen, !r.odd)
+}
 
 // fieldSet notes which of the attributes with a field were set.
 type fieldSet uint16
@@ -238,10 +249,10 @@ func (a *Attributes) field(name string) (fieldSet, *string) {
 }
 
 // finishAttributes checks what was read as a whole.
-func finishAttributes(a *Attributes, seen fieldSet) error {
+func finishAttributes(a *Attributes, seen fieldSet, plain bool) error {
 	if seen&fieldSpecVersion == 0 {
 		return attributeError(attrSpecVersion, ErrRequired, "", ErrNotCloudEvent)
 	}
 	slices.SortFunc(a.Extensions, func(x, y Extension) int { return strings.Compare(x.Name, y.Name) })
-	return a.Validate()
+	return a.check(plain)
 }

@@ -47,7 +47,7 @@ func nextParameter(s string) (name, value, rest string, ok bool) {
 // without spaces and tspecials.
 func tokenLen(s string) int {
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?=`, c) >= 0 {
+		if !in(s[i], tokenLo, tokenHi) {
 			return i
 		}
 	}

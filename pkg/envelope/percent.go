@@ -14,6 +14,9 @@ func mustEscape(c byte) bool { return c <= ' ' || c >= 0x7f || c == '"' || c == 
 
 func escapedLen(s string) int {
 	n := len(s)
+	if isPlain(s) {
+		return n
+	}
 	for i := range len(s) {
 		if mustEscape(s[i]) {
 			n += 2
@@ -45,11 +48,7 @@ func escape(s string) string {
 // do not follow, a '"' that is not part of one quoted string. ok is false when
 // the result is not UTF-8.
 func unescape(s string) (value string, ok bool) {
-	s = strings.Trim(s, " \t")
-	if !strings.ContainsAny(s, `"%`) {
-		return s, utf8.ValidString(s)
-	}
-	s = unquote(s)
+	s = unquote(strings.Trim(s, " \t"))
 	if !strings.Contains(s, "%") {
 		return s, utf8.ValidString(s)
 	}

@@ -8,6 +8,10 @@ func checkTime(t time.Time) error {
 	if t.IsZero() {
 		return nil
 	}
+	const year1, year9999 = -62_135_596_800, 253_370_764_800 // Unix seconds; offsets matter outside
+	if s := t.Unix(); s > year1+86_400 && s < year9999 {
+		return nil
+	}
 	if y := wireTime(t).Year(); y < 0 || y > 9999 {
 		return attributeError(attrTime, ErrTimestamp, t.String(), nil)
 	}

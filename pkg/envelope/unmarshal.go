@@ -24,69 +24,84 @@ func Unmarshal(msg *nats.Msg) (Raw, error) {
 	if msg == nil {
 		return Raw{}, fmt.Errorf("envelope: unmarshal: no message: %w", ErrNotCloudEvent)
 	}
-	e, err := unmarshal(msg)
-	if err != nil {
+	e := Raw{Delivery: Delivery{Subject: msg.Subject, Header: msg.Header}}
+	if err := unmarshal(&e, msg); err != nil {
 		return Raw{}, fmt.Errorf("envelope: unmarshal message on %q: %w", bounded(msg.Subject), err)
 	}
-	e.Delivery.Subject = msg.Subject
-	e.Delivery.Header = msg.Header
 	return e, nil
 }
 
-func unmarshal(msg *nats.Msg) (Raw, error) {
-	structured, err := declaresStructured(msg.Header)
-	if err != nil {
-		return Raw{}, err
-	}
-	if structured {
-		return unmarshalStructured(msg.Data)
-	}
-	for name := range msg.Header {
-		if hasHeaderPrefix(name) {
-			return unmarshalBinary(msg)
+func unmarshal(e *Raw, msg *nats.Msg) error {
+	// One pass over the headers: which mode it is shows only at its end, and
+	// in structured mode what the ce-* headers say does not count. binaryErr
+	// is not kept in the reader, where it would move the event to the heap.
+	var (
+		binary    = headerReader{event: e}
+		isBinary  bool
+		binaryErr error
+		declared  contentType
+	)
+	for name, values := range msg.Header {
+		switch {
+		case len(values) == 0:
+		case hasHeaderPrefix(name):
+			isBinary = true
+			if binaryErr == nil {
+				binaryErr = binary.read(name, values)
+			}
+		case len(name) == len(contentTypeHeader) && strings.EqualFold(name, contentTypeHeader):
+			declared.read(values)
 		}
 	}
-	return unmarshalUndeclared(msg.Data)
+	structured, err := declared.structured()
+	switch {
+	case err != nil:
+		return err
+	case structured:
+		e.Attributes = Attributes{}
+		return unmarshalStructured(e, msg.Data)
+	case binaryErr != nil:
+		return binaryErr
+	case isBinary:
+		return binary.finish(msg.Data)
+	}
+	return unmarshalUndeclared(e, msg.Data)
 }
 
 const (
-	structuredType  = "application/cloudevents"
-	structuredJSON  = "application/cloudevents+json"
+	contentTypeHeader = "Content-Type"
+	structuredType    = "application/cloudevents"
+	structuredJSON    = "application/cloudevents+json"
 )
 
-// declaresStructured looks for a Content-Type that says structured mode.
-func declaresStructured(h nats.Header) (bool, error) {
-	var count int
-	var structured bool
-	for name, values := range h {
-		if len(name) != len("content-type") || !strings.EqualFold(name, "content-type") {
-			continue
-		}
-		count += len(values)
-		for _, v := range values {
-			ok, err := isStructuredType(v)
-			if err != nil {
-				return false, err
-			}
-			structured = structured || ok
-		}
-	}
-	if structured && count > 1 {
-		return false, attributeError("content-type", ErrRepeated, "", nil)
-	}
-	return structured, nil
+// contentType collects what the Content-Type headers of a message declare.
+type contentType struct {
+	values      int
+	isEvent     bool   // one is the structured mode in JSON
+	unsupported string // one is a form of CloudEvent that is not read
 }
 
-func isStructuredType(contentType string) (bool, error) {
-	m := mediaType(contentType)
-	if len(m) < len(structuredType) || !strings.EqualFold(m[:len(structuredType)], structuredType) {
-		return false, nil
+func (c *contentType) read(values []string) {
+	for _, v := range values {
+		c.values++
+		m := strings.ToLower(mediaType(v))
+		form, ok := strings.CutPrefix(m, structuredType)
+		switch {
+		case !ok:
+		case form == "", form == "+json":
+			c.isEvent = true
+		case form[0] == '+', strings.HasPrefix(form, "-batch"):
+			c.unsupported = v
+		}
 	}
-	switch rest := strings.ToLower(m[len(structuredType):]); {
-	case rest == "", rest == "+json":
-		return true, nil
-	case rest[0] == '+', strings.HasPrefix(rest, "-batch"):
-		return false, fmt.Errorf("%w: %q: send binary mode, or %s", ErrUnsupported, bounded(contentType), structuredJSON)
+}
+
+func (c *contentType) structured() (bool, error) {
+	switch {
+	case c.unsupported != "":
+		return false, fmt.Errorf("%w: %q: send binary mode, or %s", ErrUnsupported, bounded(c.unsupported), structuredJSON)
+	case c.isEvent && c.values > 1:
+		return false, attributeError(contentTypeHeader, ErrRepeated, "", nil)
 	}
-	return false, nil
+	return c.isEvent, nil
 }

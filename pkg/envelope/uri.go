@@ -10,7 +10,7 @@ import (
 // (spaces, non-ASCII) and costs an allocation for each event.
 func isURIReference(s string) bool {
 	s, frag, hasFrag := strings.Cut(s, "#")
-	if hasFrag && !isURIChars(frag, queryChar) {
+	if hasFrag && !isURIChars(frag, queryLo, pathHi) {
 		return false
 	}
 	if scheme, rest, ok := strings.Cut(s, ":"); ok && isScheme(scheme) {
@@ -32,8 +32,7 @@ func isAbsoluteURI(s string) bool {
 func isScheme(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (i == 0 || ('0' > c || c > '9') && c != '+' && c != '-' && c != '.') {
+		if !in(c, schemeLo, letterBits) || i == 0 && c < 'A' {
 			return false
 		}
 	}
@@ -43,7 +42,7 @@ func isScheme(s string) bool {
 // isHierPart checks what follows a scheme: authority, path and query.
 func isHierPart(s string) bool {
 	s, query, _ := strings.Cut(s, "?")
-	if !isURIChars(query, queryChar) {
+	if !isURIChars(query, queryLo, pathHi) {
 		return false
 	}
 	if rest, ok := strings.CutPrefix(s, "//"); ok {
@@ -56,12 +55,12 @@ func isHierPart(s string) bool {
 		}
 		s = rest[i:]
 	}
-	return isURIChars(s, pathChar)
+	return isURIChars(s, pathLo, pathHi)
 }
 
 func isAuthority(s string) bool {
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
-		if !isURIChars(s[:i], userChar) {
+		if !isURIChars(s[:i], userLo, hostHi) {
 			return false
 		}
 		s = s[i+1:]
@@ -71,7 +70,7 @@ func isAuthority(s string) bool {
 		return ok && isIPLiteral(literal) && (port == "" || port[0] == ':' && isDigits(port[1:]))
 	}
 	host, port, _ := strings.Cut(s, ":")
-	return isDigits(port) && isURIChars(host, hostChar)
+	return isDigits(port) && isURIChars(host, hostLo, hostHi)
 }
 
 // isIPLiteral checks what stands between the brackets of a host: an IPv6
@@ -84,7 +83,7 @@ func isIPLiteral(s string) bool {
 				return false
 			}
 		}
-		return ok && version != "" && rest != "" && !strings.Contains(rest, "%") && isURIChars(rest, userChar)
+		return ok && version != "" && rest != "" && !strings.Contains(rest, "%") && isURIChars(rest, userLo, hostHi)
 	}
 	addr, err := netip.ParseAddr(s)
 	return err == nil && addr.Is6() && addr.Zone() == ""
@@ -99,52 +98,22 @@ func isDigits(s string) bool {
 	return true
 }
 
-// Classes of characters of RFC 3986 appendix A, each a superset of the one
-// before but for '@' and ':', which hosts do not have.
-type uriClass uint8
-
-const (
-	hostChar  uriClass = 1 << iota // unreserved, sub-delims
-	userChar                       // and ':'
-	pathChar                       // pchar and '/'
-	queryChar                      // and '?'
-)
-
-func uriClassOf(c byte) uriClass {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return hostChar | userChar | pathChar | queryChar
-	}
-	switch c {
-	case '-', '.', '_', '~', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=':
-		return hostChar | userChar | pathChar | queryChar
-	case ':':
-		return userChar | pathChar | queryChar
-	case '@', '/':
-		return pathChar | queryChar
-	case '?':
-		return queryChar
-	}
-	return 0
-}
-
-func isURIChars(s string, class uriClass) bool {
+// isURIChars tells whether s is made of a set of bytes and percent-encoded
+// ones.
+func isURIChars(s string, lo, hi uint64) bool {
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' {
-			if i+2 >= len(s) {
-				return false
-			}
-			_, ok1 := unhex(s[i+1])
-			_, ok2 := unhex(s[i+2])
-			if !ok1 || !ok2 {
-				return false
-			}
-			i += 2
+		if in(s[i], lo, hi) {
 			continue
 		}
-		if uriClassOf(s[i])&class == 0 {
+		if s[i] != '%' || i+2 >= len(s) {
 			return false
 		}
+		_, ok1 := unhex(s[i+1])
+		_, ok2 := unhex(s[i+2])
+		if !ok1 || !ok2 {
+			return false
+		}
+		i += 2
 	}
 	return true
 }

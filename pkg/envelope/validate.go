@@ -1,6 +1,9 @@
 package envelope
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // SpecVersion is the version of CloudEvents that this package writes and the
 // only one it reads.
@@ -50,28 +53,21 @@ const (
 // Validate checks every rule of CloudEvents 1.0 and docs/wire.md. It returns
 // an *AttributeError for the first broken rule, or an error matching
 // ErrTooLarge.
-func (a *Attributes) Validate() error {
-	if err := checkID(a.ID); err != nil {
-		return err
-	}
-	if err := checkSource(a.Source); err != nil {
-		return err
-	}
-	if err := checkType(a.Type); err != nil {
-		return err
-	}
-	if err := a.validateOptional(); err != nil {
-		return err
-	}
-	if err := a.validateExtensions(); err != nil {
-		return err
-	}
-	return a.checkSize()
-}
+func (a *Attributes) Validate() error { return a.check(a.isPlain()) }
 
-func (a *Attributes) validateOptional() error {
-	if err := checkText(attrSubject, a.Subject); err != nil {
+// check is Validate for attributes whose values are known to be plain or not.
+// Plain ones are legal text and as long escaped as they are.
+func (a *Attributes) check(plain bool) error {
+	if err := a.checkRequired(); err != nil {
 		return err
+	}
+	if !plain {
+		if err := a.checkTexts(); err != nil {
+			return err
+		}
+	}
+	if !isURIReference(a.Source) {
+		return attributeError(attrSource, ErrURIReference, a.Source, nil)
 	}
 	if err := checkTime(a.Time); err != nil {
 		return err
@@ -82,29 +78,83 @@ func (a *Attributes) validateOptional() error {
 	if a.DataSchema != "" && !isAbsoluteURI(a.DataSchema) {
 		return attributeError(attrDataSchema, ErrURI, a.DataSchema, nil)
 	}
-	if err := checkText(attrKey, a.Key); err != nil {
+	if err := a.checkNames(); err != nil {
 		return err
 	}
-	if err := checkText(attrCorrelationID, a.CorrelationID); err != nil {
-		return err
+	if n := a.blockSize(plain); n > MaxHeader {
+		return fmt.Errorf("%w: %d bytes, at most %d are allowed: move what is large into the data", ErrTooLarge, n, MaxHeader)
 	}
-	return checkText(attrCausationID, a.CausationID)
+	return nil
 }
 
-func (a *Attributes) validateExtensions() error {
-	sorted := true
-	for i := range a.Extensions {
-		x := &a.Extensions[i]
-		if !isName(x.Name) {
-			return attributeError(x.Name, ErrName, "", nil)
-		}
-		if hasField(x.Name) {
-			return attributeError(x.Name, ErrReserved, x.Value, nil)
-		}
-		if err := checkText(x.Name, x.Value); err != nil {
+func (a *Attributes) checkRequired() error {
+	for _, r := range [...]struct {
+		name, value string
+		limit       int
+	}{
+		{attrID, a.ID, MaxID},
+		{attrSource, a.Source, MaxSource},
+		{attrType, a.Type, MaxType},
+	} {
+		if err := checkLength(r.name, r.value, r.limit); err != nil {
 			return err
 		}
-		sorted = sorted && (i == 0 || a.Extensions[i-1].Name < x.Name)
+	}
+	return nil
+}
+
+func checkLength(name, value string, limit int) error {
+	switch {
+	case value == "":
+		return attributeError(name, ErrRequired, "", nil)
+	case len(value) > limit:
+		return attributeError(name, ErrTooLong, value, fmt.Errorf("%d bytes, at most %d are allowed", len(value), limit))
+	}
+	return nil
+}
+
+// checkType checks a type that stands alone.
+func checkType(typ string) error {
+	if err := checkLength(attrType, typ, MaxType); err != nil {
+		return err
+	}
+	return checkText(attrType, typ)
+}
+
+// checkTexts checks the values that no other grammar bounds.
+func (a *Attributes) checkTexts() error {
+	for _, t := range [...]struct{ name, value string }{
+		{attrID, a.ID},
+		{attrType, a.Type},
+		{attrSubject, a.Subject},
+		{attrKey, a.Key},
+		{attrCorrelationID, a.CorrelationID},
+		{attrCausationID, a.CausationID},
+	} {
+		if err := checkText(t.name, t.value); err != nil {
+			return err
+		}
+	}
+	for i := range a.Extensions {
+		if err := checkText(a.Extensions[i].Name, a.Extensions[i].Value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNames checks the names of the extensions, in any order.
+func (a *Attributes) checkNames() error {
+	sorted := true
+	for i := range a.Extensions {
+		name := a.Extensions[i].Name
+		if !isName(name) {
+			return attributeError(name, ErrName, "", nil)
+		}
+		if hasField(name) {
+			return attributeError(name, ErrReserved, a.Extensions[i].Value, nil)
+		}
+		sorted = sorted && (i == 0 || a.Extensions[i-1].Name < name)
 	}
 	if sorted {
 		return nil
@@ -122,37 +172,16 @@ func (a *Attributes) validateExtensions() error {
 	return nil
 }
 
-func checkID(id string) error {
-	if id == "" {
-		return attributeError(attrID, ErrRequired, "", nil)
+// isPlain tells whether all values are plain.
+func (a *Attributes) isPlain() bool {
+	for i := range a.Extensions {
+		if !isPlain(a.Extensions[i].Value) {
+			return false
+		}
 	}
-	if len(id) > MaxID {
-		return attributeError(attrID, ErrTooLong, id, nil)
-	}
-	return checkText(attrID, id)
-}
-
-func checkSource(source string) error {
-	if source == "" {
-		return attributeError(attrSource, ErrRequired, "", nil)
-	}
-	if len(source) > MaxSource {
-		return attributeError(attrSource, ErrTooLong, source, nil)
-	}
-	if !isURIReference(source) {
-		return attributeError(attrSource, ErrURIReference, source, nil)
-	}
-	return nil
-}
-
-func checkType(typ string) error {
-	if typ == "" {
-		return attributeError(attrType, ErrRequired, "", nil)
-	}
-	if len(typ) > MaxType {
-		return attributeError(attrType, ErrTooLong, typ, nil)
-	}
-	return checkText(attrType, typ)
+	return isPlain(a.ID) && isPlain(a.Source) && isPlain(a.Type) && isPlain(a.Subject) &&
+		isPlain(a.DataContentType) && isPlain(a.DataSchema) &&
+		isPlain(a.Key) && isPlain(a.CorrelationID) && isPlain(a.CausationID)
 }
 
 // hasField tells whether an attribute has a field in Attributes, or is the
