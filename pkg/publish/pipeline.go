@@ -1,0 +1,368 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+func (p *Publisher) now() int64 { return int64(time.Since(p.born)) }
+
+// submit takes room in the window for f, and sends it unless it must wait for
+// another of its key or for the connection. After an error f was never there.
+func (p *Publisher) submit(ctx context.Context, f *Future) error {
+	if f.tokens == 0 {
+		f.tokens = 1
+		if err := p.acquire(ctx, f); err != nil {
+			return p.failed(f, ErrNotSent, err)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		p.returnTokens(f)
+		return p.failed(f, ErrNotSent, ctxErr(ctx))
+	}
+	connected := p.nc.IsConnected()
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		p.returnTokens(f)
+		return p.failed(f, ErrNotSent, ErrClosed)
+	}
+	p.place(f)
+	now := p.now()
+	p.arm()
+	var send transmission
+	switch {
+	case f.blocked > 0:
+		f.state = stateQueued
+	case connected:
+		send = p.begin(f, now)
+	default:
+		f.state, f.due, f.cause = stateWaiting, now, nats.ErrDisconnected
+	}
+	p.mu.Unlock()
+	if send.future != nil {
+		p.transmit(&send)
+	}
+	return nil
+}
+
+// acquire takes f's tokens of the window, one after the other.
+func (p *Publisher) acquire(ctx context.Context, f *Future) error {
+	for n := range f.tokens {
+		select {
+		case p.window <- struct{}{}:
+			continue
+		case <-p.closing:
+			f.tokens = n
+			p.returnTokens(f)
+			return ErrClosed
+		default:
+		}
+		if err := p.acquireSlow(ctx, f); err != nil {
+			f.tokens = n
+			p.returnTokens(f)
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) acquireSlow(ctx context.Context, f *Future) error {
+	limit := time.NewTimer(time.Duration(f.deadline - p.now()))
+	defer limit.Stop()
+	select {
+	case p.window <- struct{}{}:
+		return nil
+	case <-p.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("the window of %d unacknowledged events is full: %w", p.cfg.MaxInFlight, ctxErr(ctx))
+	case <-limit.C:
+		return fmt.Errorf("the window of %d unacknowledged events is full: %w", p.cfg.MaxInFlight, p.late(f))
+	}
+}
+
+func (p *Publisher) returnTokens(f *Future) {
+	for range f.tokens {
+		<-p.window
+	}
+	f.tokens = 0
+}
+
+// place puts f into the table and the queues of its keys. mu is held.
+func (p *Publisher) place(f *Future) {
+	if n := len(p.free); n > 0 {
+		f.slot = p.free[n-1]
+		p.free = p.free[:n-1]
+		p.table[f.slot] = f
+	} else {
+		f.slot = uint16(len(p.table)) //nolint:gosec // the window has at most 1<<16 slots
+		p.table = append(p.table, f)
+	}
+	p.serial++
+	f.serial = p.serial
+	p.inFlight++
+	p.keys.enter(f)
+}
+
+// transmission is one attempt, to be sent without the lock.
+type transmission struct {
+	future  *Future
+	msg     *nats.Msg
+	batch   *batch
+	token   token
+	attempt int
+}
+
+// begin opens the next attempt of f. mu is held.
+func (p *Publisher) begin(f *Future, now int64) transmission {
+	n := f.attempts
+	f.attempts++
+	f.open |= attemptBit(n)
+	f.state = stateSent
+	f.due = now + int64(p.cfg.AckTimeout)
+	if f.batch != nil {
+		f.due = f.deadline // until all of it is written
+	}
+	f.epoch = p.reconnects
+	f.denied = nil
+	if f.horizon == 0 {
+		f.horizon = now + int64(MaxRetryFor)
+	}
+	return transmission{
+		future: f, msg: f.msg, batch: f.batch, attempt: n,
+		token: token{slot: f.slot, serial: f.serial, attempt: uint8(n)}, //nolint:gosec // wraps: what matters is that neighbours differ
+	}
+}
+
+// transmit writes an attempt to the connection. It may block while the socket
+// is full.
+func (p *Publisher) transmit(t *transmission) {
+	var buf [128]byte
+	reply := string(appendToken(append(buf[:0], p.inbox...), t.token))
+	var err error
+	switch {
+	case t.batch != nil:
+		err = p.transmitBatch(t, reply)
+	case t.attempt == 0:
+		t.msg.Reply = reply
+		err = p.nc.PublishMsg(t.msg)
+	default:
+		// An earlier attempt may still be in PublishMsg.
+		again := nats.Msg{Subject: t.msg.Subject, Reply: reply, Header: t.msg.Header, Data: t.msg.Data}
+		err = p.nc.PublishMsg(&again)
+	}
+	if err != nil {
+		p.onSendError(t, err)
+	}
+}
+
+// onSendError settles, or puts off, an attempt that the connection did not
+// take.
+func (p *Publisher) onSendError(t *transmission, err error) {
+	f := t.future
+	p.mu.Lock()
+	if f.settled.Load() {
+		p.mu.Unlock()
+		return
+	}
+	var ready *Future
+	switch {
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		p.revoke(f, t.attempt)
+		p.retry(f, err)
+	case errors.Is(err, nats.ErrMaxPayload):
+		p.revoke(f, t.attempt)
+		ready = p.fail(f, fmt.Errorf("%w: %w", ErrTooLarge, err))
+	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining), errors.Is(err, nats.ErrBadSubject),
+		errors.Is(err, nats.ErrBadHeaderMsg), errors.Is(err, nats.ErrHeadersNotSupported), errors.Is(err, nats.ErrInvalidConnection):
+		p.revoke(f, t.attempt)
+		ready = p.fail(f, err)
+	default:
+		// The write failed on its way: some of it may have left. The
+		// connection is being replaced, and the attempt repeated then.
+		f.cause = err
+	}
+	p.outboxAll(ready)
+	p.mu.Unlock()
+}
+
+// revoke takes back an attempt that is known not to have left.
+func (p *Publisher) revoke(f *Future, attempt int) {
+	f.open &^= attemptBit(attempt)
+	if attempt == 0 && f.attempts == 1 {
+		f.attempts, f.horizon = 0, 0
+	}
+}
+
+// onReply takes what comes on the reply subjects. It runs on the
+// subscription's goroutine.
+func (p *Publisher) onReply(m *nats.Msg) {
+	if len(m.Subject) < len(p.inbox) {
+		return
+	}
+	t, ok := parseToken(m.Subject[len(p.inbox):])
+	if !ok {
+		return
+	}
+	r := readReply(m)
+	p.mu.Lock()
+	if int(t.slot) >= len(p.table) {
+		p.mu.Unlock()
+		return
+	}
+	f := p.table[t.slot]
+	if f == nil || f.serial != t.serial {
+		p.mu.Unlock()
+		return
+	}
+	ready := p.take(f, t.attempt, &r)
+	if ready == nil {
+		p.mu.Unlock()
+		return
+	}
+	now := p.now()
+	if ready.ready == nil {
+		// The usual case, one event behind this one: it goes at once.
+		send := p.begin(ready, now)
+		p.mu.Unlock()
+		p.transmit(&send)
+		return
+	}
+	p.outboxAll(ready)
+	p.mu.Unlock()
+}
+
+// take applies a reply to an attempt of f. mu is held.
+func (p *Publisher) take(f *Future, attempt uint8, r *reply) (ready *Future) {
+	n := f.attempts - 1 - int(uint8(f.attempts-1)-attempt) //nolint:gosec // the latest attempt with that low byte
+	if n < 0 {
+		return nil
+	}
+	switch r.kind {
+	case replyForeign, replyStaged:
+		return nil
+	case replyStored:
+		return p.stored(f, n, r)
+	case replyInProcess:
+		// A copy is under way, perhaps by another program: only the next
+		// attempt will tell.
+		f.doubt = true
+	case replyTransient, replyRefused, replyKnownIDs:
+	}
+	current := n == f.attempts-1 && f.state == stateSent
+	f.open &^= attemptBit(n)
+	f.reason = r.reason
+	switch {
+	case !current:
+		// An attempt that was given up. Its refusal says nothing about the
+		// current one.
+		return nil
+	case r.kind == replyTransient, r.kind == replyInProcess:
+		p.retry(f, r.err)
+		return nil
+	}
+	return p.fail(f, r.err)
+}
+
+// stored settles f with an acknowledgement of attempt n. mu is held.
+func (p *Publisher) stored(f *Future, n int, r *reply) *Future {
+	if p.stream != string(r.stream) {
+		p.stream = string(r.stream)
+	}
+	f.ack.Stream, f.ack.Sequence = p.stream, r.sequence
+	// A duplicate of an attempt after the first is this publish's own.
+	f.ack.Duplicate = r.duplicate && n == 0
+	return p.settle(f)
+}
+
+// retry puts f off until its next attempt. mu is held.
+func (p *Publisher) retry(f *Future, cause error) {
+	f.cause = cause
+	f.state = stateWaiting
+	f.due = p.now() + int64(backoff(f.attempts-1))
+}
+
+// fail settles f with an error whose kind follows from what is known of its
+// attempts. mu is held.
+func (p *Publisher) fail(f *Future, cause error) *Future {
+	kind := ErrRejected
+	switch {
+	case f.open != 0 || f.doubt:
+		kind = ErrUnknown
+	case f.attempts == 0:
+		kind = ErrNotSent
+	}
+	f.err = p.failed(f, kind, cause)
+	f.ack = Ack{}
+	return p.settle(f)
+}
+
+func (p *Publisher) failed(f *Future, kind, cause error) error {
+	return &Error{Op: f.op, Subject: f.subject, ID: f.ack.ID, Kind: kind, Reason: f.reason, Err: cause}
+}
+
+// settle takes f out of the table and wakes who waits for it. It returns those
+// that may be sent now. mu is held.
+func (p *Publisher) settle(f *Future) (ready *Future) {
+	p.table[f.slot] = nil
+	p.free = append(p.free, f.slot)
+	p.inFlight--
+	ready = p.keys.leave(f)
+	f.msg, f.batch, f.cause = nil, nil, nil
+	f.settled.Store(true)
+	switch {
+	case f.pooled:
+		f.done <- struct{}{}
+	case f.done != nil:
+		close(f.done)
+	}
+	p.returnTokens(f)
+	if p.closed && p.inFlight == 0 {
+		close(p.idle)
+	}
+	return ready
+}
+
+// abandon gives f up for its caller, unless it is settled already.
+func (p *Publisher) abandon(f *Future, cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !f.settled.Load() {
+		p.outboxAll(p.fail(f, p.causeOf(f, cause)))
+	}
+}
+
+// giveUp abandons all that is in flight and returns how many that were.
+func (p *Publisher) giveUp(cause error) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.inFlight
+	for _, f := range p.table {
+		if f != nil {
+			p.fail(f, p.causeOf(f, cause))
+		}
+	}
+	return n
+}
+
+// ctxErr is why ctx ended: its error, and its cause if it has another.
+func ctxErr(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// causeOf joins why a publish ends with why its last attempt failed.
+func (p *Publisher) causeOf(f *Future, why error) error {
+	if f.cause == nil || errors.Is(why, f.cause) {
+		return why
+	}
+	return fmt.Errorf("%w: %w", why, f.cause)
+}
