@@ -132,8 +132,13 @@ func (c Child) resolve(cfg *Config) (Child, error) {
 	if c.Runner == nil {
 		return c, fmt.Errorf("child %q: Runner is nil", c.Name)
 	}
-	if sup, ok := c.Runner.(*Supervisor); ok && c.Name == "" && sup != nil {
-		c.Name = sup.cfg.Name
+	if sup, ok := c.Runner.(*Supervisor); ok {
+		if sup == nil {
+			return c, fmt.Errorf("child %q: Runner is a nil *Supervisor", c.Name)
+		}
+		if c.Name == "" {
+			c.Name = sup.cfg.Name
+		}
 	}
 	if err := checkName(c.Name); err != nil {
 		return c, fmt.Errorf("child %q: %w", c.Name, err)

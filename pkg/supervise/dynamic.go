@@ -8,15 +8,15 @@ import (
 
 // Start adds a child behind all others, starts it in its turn, and waits until
 // it is ready; a plain [Runner] is ready at once. If its first run fails before
-// it is ready, Start returns a [ChildError] and the child is not added, as in OTP. Other
-// errors are those of an invalid specification, [ErrExists], [ErrNotRunning],
-// [ErrStopped], and ctx's; with the last the child stays, and goes on
-// starting.
+// it is ready, Start returns a [ChildError] and the child is not added, as in
+// OTP, unless it failed because of the gate. Other errors are those of an
+// invalid specification, [ErrExists], [ErrNotRunning], [ErrStopped], and
+// ctx's; with the last the child stays, and goes on starting.
 //
 // A child may call the methods of its own supervisor. If the call would have to
-// wait for the caller itself (it stops its own child, or starts another before
-// it is ready), it returns nil as soon as it is accepted, provided that ctx is
-// the caller's or comes from it.
+// wait for the caller itself (it stops its own child, or starts another whose
+// turn is after its own before it is ready), it returns nil as soon as it is
+// accepted, provided that ctx is the caller's or comes from it.
 func (s *Supervisor) Start(ctx context.Context, child Child) error {
 	spec, err := child.resolve(&s.cfg)
 	if err != nil {
@@ -28,12 +28,16 @@ func (s *Supervisor) Start(ctx context.Context, child Child) error {
 		}
 		c = s.insert(spec, StateWaiting)
 		c.fresh = true
-		s.kick(c)
+		s.kick(c, nil)
+		if c.run != nil && c.run.state == runUp {
+			return nil, nil
+		}
 		return c, nil
 	})
 }
 
-// StartTemplate starts the child that [Config.Template] makes of name.
+// StartTemplate starts the child that [Config.Template] makes of name. Its
+// errors are those of [Supervisor.Start] and the template's.
 func (s *Supervisor) StartTemplate(ctx context.Context, name string) error {
 	if s.cfg.Template == nil {
 		return fmt.Errorf("supervise %s: start %s: Config.Template is nil", s.cfg.Name, name)
@@ -67,48 +71,59 @@ func (s *Supervisor) takeDown(c *slot, to want) (*slot, error) {
 	if c == nil {
 		return nil, ErrUnknown
 	}
-	if c.want != wantGone {
-		c.want = to
-	}
+	c.want = max(c.want, to)
 	c.cancelPending()
-	c.resolve(callUp, ErrStopped)
-	switch {
-	case c.run != nil:
+	c.resolve(callUp, c.starts, ErrStopped)
+	if c.run != nil {
 		s.tell(c.run)
-	case len(c.ghosts) > 0:
-		return c, c.ghosts[len(c.ghosts)-1].stuckErr()
+		if c.run == nil {
+			return nil, nil // not waited for
+		}
+		return c, nil
+	}
+	stuck := c.lastStuck()
+	switch {
 	case c.want == wantGone || c.spec.Restart == Temporary:
-		s.drop(c, nil)
+		s.remove(c, nil)
+	case len(c.ghosts) > 0:
+		s.hold(c, nil)
 	case c.state != StateStopped:
 		s.set(c, StateStopped, nil)
 	}
-	if c.run == nil {
-		return nil, nil
+	if stuck != nil {
+		return nil, stuck
 	}
-	return c, nil
+	return nil, nil
 }
 
 // Restart stops a child if it runs, starts it again without delay, and waits
 // until it is ready. It uses no restart budget and touches no other child. It
 // also starts a child that is stopped, done, waiting for its backoff or
-// parked. Errors are [ErrUnknown], [ErrNotRunning], [ErrStopped], a
-// [StuckError] if the old run was abandoned and may not be doubled, a [ChildError] if the
-// new run failed before it was ready, and ctx's.
+// parked; one whose group is being restarted comes in its turn. Errors are
+// [ErrUnknown], [ErrNotRunning], [ErrStopped], a [StuckError] if the old run
+// was abandoned and may not be doubled, a [ChildError] if the new run failed
+// before it was ready, and ctx's.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
 	return s.act(ctx, "restart", name, callUp, func(c *slot) (*slot, error) {
-		switch {
-		case c == nil || c.want == wantGone:
+		if c == nil || c.want == wantGone {
 			return nil, ErrUnknown
-		case c.run == nil && len(c.ghosts) > 0:
+		}
+		if stuck := c.lastStuck(); stuck != nil && c.run == nil {
 			if ok, _ := c.mayStart(); !ok {
-				return nil, c.ghosts[len(c.ghosts)-1].stuckErr()
+				c.want = wantUp // once the old run has ended
+				return nil, stuck
 			}
 		}
-		c.want, c.failures = wantUp, 0
+		c.want, c.failures, c.byCall = wantUp, 0, true
 		c.cancelPending()
-		if c.run == nil {
-			s.kick(c)
-		} else if s.wave == nil || s.wave.phase == waveStart || !s.covered(c) {
+		switch {
+		case c.run == nil:
+			s.kick(c, nil)
+			if c.run != nil && c.run.state == runUp {
+				return nil, nil
+			}
+		case s.wave == nil || s.wave.phase == waveStart || !s.covered(c):
+			c.run.cause = nil // the caller's wish replaces the verdict on it
 			s.tell(c.run)
 		}
 		return c, nil
@@ -118,21 +133,9 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 // act does one call: accept changes the state and returns the slot to wait
 // for, or nil if there is nothing to wait for.
 func (s *Supervisor) act(ctx context.Context, verb, name string, kind callKind, accept func(*slot) (*slot, error)) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("supervise %s: %s %s: %w", s.cfg.Name, verb, name, err)
-	}
-	s.mu.Lock()
-	path := s.path
-	if !s.active {
-		s.mu.Unlock()
-		return fmt.Errorf("supervise %s: %s %s: %w", path, verb, name, ErrNotRunning)
-	}
 	w := &call{kind: kind, done: make(chan struct{})}
-	c, err := accept(s.byName[name])
-	s.await(ctx, c, w)
-	s.advance()
-	s.mu.Unlock()
-	if err == nil {
+	path, c, err := s.accept(ctx, name, w, accept)
+	if err == nil && c != nil {
 		select {
 		case <-w.done:
 			err = w.err
@@ -147,29 +150,49 @@ func (s *Supervisor) act(ctx context.Context, verb, name string, kind callKind, 
 	return nil
 }
 
-// await adds w to the calls of c, unless it is answered already.
-func (s *Supervisor) await(ctx context.Context, c *slot, w *call) {
-	if c == nil || w.kind == callUp && c.run != nil && c.run.state == runUp || s.waitsForCaller(ctx, c) {
-		close(w.done)
-		return
+func (s *Supervisor) accept(ctx context.Context, name string, w *call, accept func(*slot) (*slot, error)) (string, *slot, error) {
+	if err := ctx.Err(); err != nil {
+		return s.cfg.Name, nil, err
 	}
-	c.calls = append(c.calls, w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.active {
+		return s.path, nil, ErrNotRunning
+	}
+	caller, old := s.caller(ctx), s.byName[name]
+	self := old != nil && caller != nil && old.run == caller
+	if old != nil {
+		w.after = old.starts
+	}
+	c, err := accept(old)
+	switch {
+	case err != nil || c == nil || self:
+		c = nil
+	case w.kind == callUp && !s.active: // it has just given up
+		c, err = nil, ErrNotRunning
+	case w.kind == callUp && caller != nil && caller.state == runStarting && s.covered(c):
+		c = nil
+	default:
+		c.calls = append(c.calls, w)
+	}
+	s.advance()
+	return s.path, c, err
 }
 
-func (s *Supervisor) waitsForCaller(ctx context.Context, c *slot) bool {
+// caller returns the run of a child of s from which ctx comes, directly or
+// through supervisors below.
+func (s *Supervisor) caller(ctx context.Context) *run {
 	l, _ := ctx.Value(lineageKey{}).(*lineage)
-	for ; l != nil; l = l.up {
-		if l.sup == s {
-			return l.slot == c || l.run.state == runStarting
+	for ; l != nil; l = l.scope.up {
+		if l.scope.sup == s {
+			return l.run
 		}
 	}
-	return false
+	return nil
 }
 
 func (s *Supervisor) forget(c *slot, w *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c != nil {
-		c.calls = slices.DeleteFunc(c.calls, func(o *call) bool { return o == w })
-	}
+	c.calls = slices.DeleteFunc(c.calls, func(o *call) bool { return o == w })
 }

@@ -2,55 +2,64 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/pprof"
 	"time"
 )
 
-// An Event is one transition of a child or a supervisor.
+// An Event is one transition of a child or a supervisor. The end of an
+// abandoned run goes from [StateAbandoned] to [StateStopped], whatever the
+// child has become since.
 type Event struct {
-	Time        time.Time
-	Path        string // of the child or supervisor
-	From, To    State
-	Err         error     // what led to it, if anything went wrong
-	NextRestart time.Time // with StateBackoff
+	Time        time.Time `json:"time"`
+	Path        string    `json:"path"` // of the child or supervisor
+	From        State     `json:"from"`
+	To          State     `json:"to"`
+	Err         error     `json:"-"`            // what led to it, if anything went wrong
+	NextRestart time.Time `json:"next_restart"` // with StateBackoff, else zero
+
+	passed bool // comes from a supervisor below, which has logged it
 }
 
 const maxEvents = 65536
 
 // queue holds events until the goroutine that delivers them, which exists
-// only while there are any, has come to them. Guarded by the supervisor's mu,
-// except wanted, which is fixed when a Run begins.
+// only while there are any, has come to them. Guarded by the supervisor's mu.
 type queue struct {
-	wanted  bool
 	waiting []Event
 	idle    chan struct{} // closed when the goroutine ends; nil if there is none
 	dropped uint64
 }
 
+// emit queues an event if anybody wants to know.
 func (s *Supervisor) emit(e Event) {
-	if s.log == nil || !s.events.wanted && !s.log.Enabled(context.Background(), e.level()) {
+	if s.scope == nil {
+		return // before the first Run
+	}
+	if !s.scope.watched && (e.passed || !s.scope.log.Enabled(s.base, e.level())) {
 		return
 	}
-	if len(s.events.waiting) >= maxEvents {
-		s.events.dropped++
+	q := &s.events
+	if len(q.waiting) >= maxEvents {
+		q.dropped++
 		return
 	}
-	s.events.waiting = append(s.events.waiting, e)
-	if s.events.idle == nil {
-		s.events.idle = make(chan struct{})
+	q.waiting = append(q.waiting, e)
+	if q.idle == nil {
+		q.idle = make(chan struct{})
 		go s.deliver()
 	}
 }
 
+// deliver hands events out, in order, without holding the lock.
 func (s *Supervisor) deliver() {
 	// Whoever caused the event started this goroutine: take off its labels.
 	pprof.SetGoroutineLabels(context.Background())
 	for {
 		s.mu.Lock()
-		batch := s.events.waiting
+		batch, sc := s.events.waiting, s.scope
 		s.events.waiting = nil
-		hook, above, log := s.cfg.OnEvent, s.above, s.log
 		if len(batch) == 0 {
 			close(s.events.idle)
 			s.events.idle = nil
@@ -59,44 +68,59 @@ func (s *Supervisor) deliver() {
 		}
 		s.mu.Unlock()
 		for _, e := range batch {
-			e.write(log)
-			if hook != nil {
-				hook(e)
+			if !e.passed {
+				e.write(sc.log)
 			}
-			if above != nil {
-				above.pass(e)
+			if s.cfg.OnEvent != nil {
+				s.cfg.OnEvent(e)
+			}
+			if sc.up != nil {
+				e.passed = true
+				sc.up.scope.sup.pass(e)
 			}
 		}
 	}
 }
 
-// pass takes an event from a supervisor below, which has logged it.
+// pass takes an event from a supervisor below.
 func (s *Supervisor) pass(e Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = e
+	s.emit(e)
 }
 
 func (e Event) level() slog.Level {
-	switch e.To {
-	case StateAbandoned, StateFailed:
+	switch {
+	case e.To == StateAbandoned, e.To == StateFailed:
 		return slog.LevelError
-	case StateBackoff, StateParked:
+	case e.Err != nil, e.To == StateBackoff, e.To == StateParked:
 		return slog.LevelWarn
 	default:
-		if e.Err != nil {
-			return slog.LevelWarn
-		}
 		return slog.LevelDebug
 	}
 }
 
 func (e Event) write(log *slog.Logger) {
+	ctx, level := context.Background(), e.level()
+	if !log.Enabled(ctx, level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("path", e.Path), slog.String("from", string(e.From)), slog.String("to", string(e.To)),
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("error", e.Err.Error()))
 	}
-	log.LogAttrs(context.Background(), e.level(), "supervise", attrs...)
+	if !e.NextRestart.IsZero() {
+		attrs = append(attrs, slog.Time("next_restart", e.NextRestart))
+	}
+	var stuck *StuckError
+	var panicked *PanicError
+	switch {
+	case errors.As(e.Err, &stuck):
+		attrs = append(attrs, slog.String("stacks", stuck.Stacks))
+	case errors.As(e.Err, &panicked):
+		attrs = append(attrs, slog.String("stack", panicked.Stack))
+	}
+	log.LogAttrs(ctx, level, "supervise: "+string(e.To), attrs...)
 }

@@ -1,23 +1,151 @@
 package supervise
 
-import "context"
+import (
+	"context"
+	"runtime/pprof"
+	"sync"
+	"time"
+)
 
 // A Gate is a shared condition, such as the connection to the broker, without
 // which children cannot work. A child that fails while the gate is closed is
-// parked: it uses no restart budget and starts again when the gate opens.
+// parked: it uses no restart budget, and starts again when the gate opens. A
+// closed gate stops nobody and keeps no first start from being tried.
 //
-// Both methods must be safe for concurrent use and must not call the
-// supervisor. A Gate may also have a method
+// The methods must be safe for concurrent use, and Open and Blames must not
+// block. A Gate may also have a method
 //
 //	Blames(err error) bool
 //
 // which reports whether err can only come from the condition ("connection
-// closed", not "timeout"). A failure that it blames uses no budget even if
-// Open still, or again, reports true.
+// closed", but not "timeout"). A failure that it blames uses no budget even if
+// Open still, or again, reports true; the child then waits for its backoff.
 type Gate interface {
 	// Open reports whether the condition holds now.
 	Open() bool
-	// Wait returns nil once the condition holds, and ctx's error if it ends
-	// first.
+	// Wait returns nil once the condition holds, and ctx's error if ctx ends
+	// first. Run does not return before it.
 	Wait(ctx context.Context) error
+}
+
+// A Latch is a [Gate] that is opened and closed by hand, for example by the
+// handlers of a connection. The zero value is open. It is safe for concurrent
+// use and must not be copied.
+type Latch struct {
+	mu     sync.Mutex
+	closed chan struct{} // nil while open
+}
+
+// SetOpen opens or closes the latch.
+func (l *Latch) SetOpen(open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case open && l.closed != nil:
+		close(l.closed)
+		l.closed = nil
+	case !open && l.closed == nil:
+		l.closed = make(chan struct{})
+	}
+}
+
+// Open reports whether the latch is open.
+func (l *Latch) Open() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed == nil
+}
+
+// Wait returns nil once the latch is open, or ctx's error.
+func (l *Latch) Wait(ctx context.Context) error {
+	l.mu.Lock()
+	closed := l.closed
+	l.mu.Unlock()
+	if closed == nil {
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// excuse says why a failure is not the child's.
+type excuse uint8
+
+const (
+	excuseNone   excuse = iota
+	excuseClosed        // the gate was closed when it failed
+	excuseBlamed        // the gate is open but knows the error
+)
+
+func isClosed(gate Gate) bool { return gate != nil && !gate.Open() }
+
+// excuseOf asks the gate. Call it without the lock: it is the user's code.
+func excuseOf(gate Gate, err error) excuse {
+	if isClosed(gate) {
+		return excuseClosed
+	}
+	if judge, ok := gate.(interface{ Blames(err error) bool }); ok && judge.Blames(err) {
+		return excuseBlamed
+	}
+	return excuseNone
+}
+
+// park lets c, and with it its group, wait for the gate.
+func (s *Supervisor) park(c *slot, err error) {
+	c.cancelPending()
+	if s.grouped() {
+		s.set(c, StateParked, err)
+		s.regroup(c, time.Time{}, true)
+	} else {
+		c.parked = true
+		s.set(c, StateParked, err)
+	}
+	s.waitGate()
+}
+
+// waitGate keeps one goroutine waiting as long as anything is parked.
+func (s *Supervisor) waitGate() {
+	if s.gateWaiting {
+		return
+	}
+	s.gateWaiting = true
+	gate, ctx, pause := s.scope.gate, s.base, s.cfg.Backoff.Min
+	s.helpers.Go(func() {
+		pprof.SetGoroutineLabels(context.Background())
+		for gate.Wait(ctx) != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause): // an error that is not ctx's must not make this hot
+			}
+		}
+		s.gateOpened()
+	})
+}
+
+// gateOpened schedules everything that is parked, spread over the first delay
+// of the backoff so that not all come back in the same instant.
+func (s *Supervisor) gateOpened() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gateWaiting = false
+	if !s.active {
+		return
+	}
+	for _, c := range s.slots {
+		if c.parked {
+			s.schedule(c, c.spec.Backoff.delay(0), nil)
+		}
+	}
+	if w := s.wave; w != nil && w.parked {
+		w.parked, w.until = false, time.Now().Add(s.cfg.Backoff.delay(0))
+		if w.phase == waveDelay {
+			s.delayWave(w)
+		}
+	}
+	s.advance()
 }

@@ -5,51 +5,47 @@ import (
 	"time"
 )
 
-// exited is called when a run ended that was not told to stop, or that failed
-// to start in time. It is OTP's rule of what follows.
-func (s *Supervisor) exited(c *slot, r *run, err error, ok, blamesGate bool) {
-	c.resolve(callDown, nil)
+// exited is called when a run ended that was not told to stop, or that was
+// because it failed to start in time. It is OTP's rule of what follows.
+func (s *Supervisor) exited(r *run, out outcome) {
+	c := r.slot
+	c.resolve(callDown, r.number, nil)
 	switch {
-	case !s.active:
-		// The end overtook the final stop, which has not come to c.
-		if !ok {
-			s.noteFailed(c, err)
+	case !s.active: // the end overtook the final stop, which has not come to c
+		if !out.ok {
+			s.noteFailed(c, out.err)
 		}
-		s.set(c, StateStopped, failureOf(err, ok))
+		s.set(c, StateStopped, out.err)
 		return
 	case c.want == wantGone:
-		s.drop(c, failureOf(err, ok))
+		s.remove(c, out.err)
 		return
 	case s.wave != nil && s.wave.phase == waveStop && s.covered(c):
-		s.set(c, StateWaiting, failureOf(err, ok)) // part of the incident that began the wave
+		s.kick(c, out.err) // part of the incident that began the wave
 		return
+	}
+	neverReady := r.ready.IsZero()
+	if neverReady && !out.ok && out.excuse == excuseNone {
+		c.resolve(callUp, r.number, &ChildError{Path: c.path, Err: out.err})
 	}
 	switch {
 	case c.spec.Restart == Temporary:
-		s.retire(c, err, ok)
-		s.drop(c, failureOf(err, ok))
-	case c.spec.Restart == Transient && ok:
+		s.retire(c)
+		s.remove(c, out.err)
+	case c.spec.Restart == Transient && out.ok:
 		c.want = wantDown
 		s.set(c, StateDone, nil)
-		c.resolve(callUp, nil)
-		s.retire(c, err, ok)
-	case c.fresh && !blamesGate:
-		c.resolve(callUp, err)
-		s.drop(c, err)
+		c.resolve(callUp, r.number, nil)
+		s.retire(c)
+	case c.fresh && !out.ok && out.excuse == excuseNone:
+		s.remove(c, out.err)
 	default:
-		s.incident(c, r, failureOf(err, ok), blamesGate)
+		s.incident(r, out)
 	}
 }
 
-func failureOf(err error, ok bool) error {
-	if ok {
-		return nil
-	}
-	return err
-}
-
-// retire applies AutoShutdown to the end of c, which is not restarted.
-func (s *Supervisor) retire(c *slot, _ error, _ bool) {
+// retire applies AutoShutdown to c, which ended by itself and stays down.
+func (s *Supervisor) retire(c *slot) {
 	if !c.spec.Significant {
 		return
 	}
@@ -57,7 +53,9 @@ func (s *Supervisor) retire(c *slot, _ error, _ bool) {
 	case AutoShutdownNever:
 		return
 	case AutoShutdownAll:
-		if slices.ContainsFunc(s.slots, func(o *slot) bool { return o.spec.Significant && o != c && o.run != nil }) {
+		if slices.ContainsFunc(s.slots, func(o *slot) bool {
+			return o != c && o.spec.Significant && o.want == wantUp
+		}) {
 			return
 		}
 	case AutoShutdownAny:
@@ -65,33 +63,51 @@ func (s *Supervisor) retire(c *slot, _ error, _ bool) {
 	s.stopAll(nil)
 }
 
-// incident counts and schedules one restart.
-func (s *Supervisor) incident(c *slot, r *run, err error, blamesGate bool) {
-	now := time.Now()
+// incident counts and schedules one restart, of c alone or with its group.
+func (s *Supervisor) incident(r *run, out outcome) {
+	c, now := r.slot, time.Now()
 	if !r.ready.IsZero() && now.Sub(r.ready) >= c.spec.Backoff.Reset {
 		c.failures = 0
 	}
-	s.window = append(s.inWindow(now), now)
-	if len(s.window) > s.cfg.MaxRestarts {
-		if err != nil {
-			c.last = newFailure(now, err)
-		}
-		s.stopAll(&IntensityError{
-			Path: s.path, Child: c.spec.Name, Err: err,
-			Restarts: len(s.window), MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,
-		})
+	if out.excuse == excuseNone && !s.count(c, out.err, now) {
+		return
+	}
+	if out.excuse == excuseClosed {
+		s.park(c, out.err)
 		return
 	}
 	delay := c.spec.Backoff.delay(c.failures)
 	c.failures++
-	c.next = now.Add(delay)
-	s.set(c, StateBackoff, err)
-	turn := c.turn
-	c.timer = time.AfterFunc(delay, func() { s.due(c, turn) })
+	if s.grouped() {
+		c.next = now.Add(delay)
+		s.set(c, StateBackoff, out.err)
+		s.regroup(c, c.next, false)
+		return
+	}
+	if ok, _ := c.mayStart(); !ok {
+		s.hold(c, out.err)
+		return
+	}
+	s.schedule(c, delay, out.err)
 }
 
-// inWindow forgets the restarts that are older than the period. One that is
-// exactly as old still counts, as in OTP.
+// count adds a restart to the window and reports whether it is allowed. If it
+// is not, the supervisor gives up.
+func (s *Supervisor) count(c *slot, err error, now time.Time) bool {
+	s.window = append(s.inWindow(now), now)
+	if len(s.window) <= s.cfg.MaxRestarts {
+		return true
+	}
+	s.set(c, StateStopped, err)
+	s.stopAll(&IntensityError{
+		Path: s.path, Child: c.spec.Name, Err: err,
+		Restarts: len(s.window), MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,
+	})
+	return false
+}
+
+// inWindow returns the restarts that are not older than the period. One that
+// is exactly as old still counts, as in OTP.
 func (s *Supervisor) inWindow(now time.Time) []time.Time {
 	oldest := now.Add(-s.cfg.Period)
 	i := 0
@@ -101,19 +117,26 @@ func (s *Supervisor) inWindow(now time.Time) []time.Time {
 	return s.window[i:]
 }
 
-func (s *Supervisor) due(c *slot, turn uint64) {
+// schedule restarts c alone after a delay.
+func (s *Supervisor) schedule(c *slot, delay time.Duration, err error) {
+	c.cancelPending()
+	c.next = time.Now().Add(delay)
+	s.set(c, StateBackoff, err)
+	turn, gate := c.turn, s.scope.gate
+	c.timer = time.AfterFunc(delay, func() { s.due(c, turn, isClosed(gate)) })
+}
+
+func (s *Supervisor) due(c *slot, turn uint64, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.turn != turn || !s.active {
 		return
 	}
 	c.cancelPending()
-	c.restarts++
-	s.kick(c)
+	if closed {
+		s.park(c, nil)
+	} else {
+		s.kick(c, nil)
+	}
 	s.advance()
-}
-
-func (s *Supervisor) blamesGate(err error) bool {
-	_ = err
-	return false
 }

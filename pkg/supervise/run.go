@@ -13,35 +13,45 @@ import (
 type runState uint8
 
 const (
-	runStarting runState = iota
-	runUp
-	runStopping  // context cancelled, waited for
-	runDetached  // context cancelled, not waited for
-	runAbandoned // outlived its timeout
+	runStarting  runState = iota
+	runUp                 // ready
+	runStopping           // context cancelled, waited for
+	runDetached           // context cancelled, not waited for
+	runAbandoned          // outlived its timeout
 	runEnded
 )
 
-// A run is one call of a child's Run. Guarded by the supervisor's mu.
+// A run is one call of a child's Run. All fields are guarded by the
+// supervisor's mu; number, gate and cancel never change.
 type run struct {
 	slot   *slot
 	number uint64 // of the child's runs, tells their goroutines apart
-	state  runState
+	gate   Gate
 	cancel context.CancelFunc
+	state  runState
 	ready  time.Time
 	told   time.Time   // when the context was cancelled
 	timer  *time.Timer // StartTimeout, then Shutdown
 	cause  error       // it was told to stop because it failed
+	excuse excuse      // of cause
 	stuck  *StuckError // once abandoned
 }
 
 type lineageKey struct{}
 
-// lineage stands in a child's context: who called, and what is above.
+// lineage stands in a child's context: who calls, and what is above. It is
+// never changed, so that even an abandoned run may read it.
 type lineage struct {
-	sup  *Supervisor
-	slot *slot
-	run  *run
-	up   *lineage
+	scope *scope
+	slot  *slot // spec and path only
+	run   *run
+}
+
+// scope is what is the same for all children in one Run of a supervisor.
+type scope struct {
+	inherited
+	sup *Supervisor
+	up  *lineage // of the supervisor itself
 }
 
 // Labels of every goroutine that a run starts, directly or not.
@@ -53,20 +63,21 @@ const (
 // start begins a run of c, which has none.
 func (s *Supervisor) start(c *slot) {
 	c.cancelPending()
+	if c.starts > 0 && !c.byCall {
+		c.restarts++
+	}
+	c.byCall = false
 	c.starts++
-	r := &run{slot: c, number: c.starts}
-	above, _ := s.base.Value(lineageKey{}).(*lineage)
-	ctx := context.WithValue(s.base, lineageKey{}, &lineage{sup: s, slot: c, run: r, up: above})
+	r := &run{slot: c, number: c.starts, gate: s.scope.gate}
+	ctx := context.WithValue(s.base, lineageKey{}, &lineage{scope: s.scope, slot: c, run: r})
 	ctx = pprof.WithLabels(ctx, pprof.Labels(labelPath, c.path, labelRun, strconv.FormatUint(r.number, 10)))
 	ctx, r.cancel = context.WithCancel(ctx)
 	c.run = r
 	s.set(c, StateStarting, nil)
-	if _, waits := c.spec.Runner.(ReadyRunner); waits {
-		if c.spec.StartTimeout != Infinite {
-			r.timer = time.AfterFunc(c.spec.StartTimeout, func() { s.late(r) })
-		}
-	} else {
+	if _, waits := c.spec.Runner.(ReadyRunner); !waits {
 		s.markReady(r)
+	} else if c.spec.StartTimeout != Infinite {
+		r.timer = time.AfterFunc(c.spec.StartTimeout, func() { s.late(r) })
 	}
 	go s.perform(ctx, r, c.spec.Runner)
 }
@@ -80,11 +91,11 @@ func (s *Supervisor) perform(ctx context.Context, r *run, runner Runner) {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: string(debug.Stack())}
 		}
-		if normal(err, ctx.Err() != nil) {
-			s.ended(r, err, true, false)
-		} else {
-			s.ended(r, err, false, s.blamesGate(err))
+		out := outcome{ok: true}
+		if !normal(err, ctx.Err() != nil) {
+			out = outcome{err: err, excuse: excuseOf(r.gate, err)}
 		}
+		s.ended(r, out)
 		r.cancel()
 	}()
 	if waits, ok := runner.(ReadyRunner); ok {
@@ -92,6 +103,13 @@ func (s *Supervisor) perform(ctx context.Context, r *run, runner Runner) {
 	} else {
 		err = runner.Run(ctx)
 	}
+}
+
+// outcome is how a run ended. err is nil if and only if ok is true.
+type outcome struct {
+	ok     bool
+	err    error
+	excuse excuse
 }
 
 // normal reports whether err is a normal end; cancelled says whether the
@@ -105,7 +123,7 @@ func normal(err error, cancelled bool) bool {
 		intensity *IntensityError
 		shutdown  *ShutdownError
 	)
-	// These can wrap a context error that is not the run's own end.
+	// These may wrap a context error or ErrStop that is not the run's own end.
 	if errors.As(err, &panicked) || errors.As(err, &intensity) || errors.As(err, &shutdown) || errors.Is(err, ErrStuck) {
 		return false
 	}
@@ -130,35 +148,36 @@ func (s *Supervisor) markReady(r *run) {
 	}
 	r.state, r.ready, c.fresh = runUp, time.Now(), false
 	s.set(c, StateRunning, nil)
-	c.resolve(callUp, nil)
+	c.resolve(callUp, r.number, nil)
 }
 
 // late is the end of StartTimeout.
 func (s *Supervisor) late(r *run) {
+	excuse := excuseOf(r.gate, ErrNotReady)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.state != runStarting {
 		return
 	}
-	r.cause = ErrNotReady
+	r.cause, r.excuse = ErrNotReady, excuse
 	s.tell(r)
 	s.advance()
 }
 
-// tell cancels r's context and sees to it that the wait for its end is
-// bounded. With NoWait the run is over at once as far as c is concerned.
+// tell cancels r's context, once, and bounds the wait for its end. With NoWait
+// the run is over at once as far as its slot is concerned.
 func (s *Supervisor) tell(r *run) {
-	if r.state > runUp {
+	if r.state != runStarting && r.state != runUp {
 		return
 	}
 	if r.timer != nil {
 		r.timer.Stop()
 	}
 	c := r.slot
+	limit := c.spec.Shutdown
 	r.state, r.told = runStopping, time.Now()
 	s.set(c, StateStopping, nil)
 	r.cancel()
-	limit := c.spec.Shutdown
 	if limit == NoWait {
 		limit = defaultShutdown
 		r.state = runDetached
@@ -169,30 +188,29 @@ func (s *Supervisor) tell(r *run) {
 		r.timer = time.AfterFunc(limit, func() { s.overdue(r) })
 	}
 	if r.state == runDetached {
-		s.over(c, r, nil, true)
+		s.over(r, outcome{ok: true})
 	}
 }
 
-// ended is called by r's goroutine when it has nothing left to do.
-func (s *Supervisor) ended(r *run, err error, ok, blamesGate bool) {
+// ended is called by r's goroutine when nothing is left to do.
+func (s *Supervisor) ended(r *run, out outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.timer != nil {
 		r.timer.Stop()
 	}
-	was := r.state
+	was, c := r.state, r.slot
 	r.state = runEnded
-	c := r.slot
-	switch {
-	case was == runDetached || was == runAbandoned:
+	switch was {
+	case runDetached, runAbandoned:
 		c.ghosts = slices.DeleteFunc(c.ghosts, func(g *run) bool { return g == r })
 		s.freed(c, was)
-	case was == runStopping:
+	case runStopping:
 		c.run = nil
-		s.over(c, r, err, ok)
-	default:
+		s.over(r, out)
+	case runStarting, runUp, runEnded:
 		c.run = nil
-		s.exited(c, r, err, ok, blamesGate)
+		s.exited(r, out)
 	}
 	s.advance()
 }
@@ -207,62 +225,54 @@ func (s *Supervisor) freed(c *slot, was runState) {
 	}
 	switch {
 	case c.want == wantGone:
-		s.drop(c, nil)
-	case c.want == wantUp && s.active && !c.pending():
-		s.kick(c)
-	case c.state == StateAbandoned || c.state == StateStopping:
-		c.state, c.since = StateStopped, time.Now()
+		s.remove(c, nil)
+	case c.want == wantUp && s.active:
+		if !c.pending() {
+			s.kick(c, nil)
+		}
+	case was == runAbandoned && c.state == StateAbandoned:
+		c.state, c.since = StateStopped, time.Now() // the event is out
+	case c.state == StateStopping:
+		s.set(c, StateStopped, nil)
 	}
 }
 
-// over is called once for each run that was told to stop, when it has ended or
-// was given up on; err is how.
-func (s *Supervisor) over(c *slot, r *run, err error, ok bool) {
+// over is called once for each run that was told to stop, when it has ended,
+// is abandoned, or is not to be waited for. It decides what the child is next.
+func (s *Supervisor) over(r *run, out outcome) {
+	c := r.slot
 	if r.cause != nil && s.active && c.want == wantUp {
-		s.exited(c, r, &ChildError{Path: c.path, Err: r.cause}, false, false)
+		s.exited(r, outcome{err: r.cause, excuse: r.excuse})
 		return
 	}
-	if !ok && s.wave != nil && s.wave.final {
-		s.noteFailed(c, err)
+	if r.state != runAbandoned {
+		c.resolve(callDown, r.number, nil)
 	}
-	s.settle(c, err, ok)
-}
-
-// settle decides what a child that was told to stop is to be next.
-func (s *Supervisor) settle(c *slot, err error, ok bool) {
-	if ok {
-		err = nil
+	if s.final() && !out.ok {
+		s.noteFailed(c, out.err)
 	}
-	abandoned := len(c.ghosts) > 0 && c.ghosts[len(c.ghosts)-1].state == runAbandoned
-	if !abandoned {
-		c.resolve(callDown, nil)
-	}
-	rests := StateStopped
 	switch {
+	case c.want == wantGone, c.want == wantDown && c.spec.Restart == Temporary:
+		s.remove(c, out.err)
+	case c.want == wantUp && s.active:
+		s.kick(c, out.err)
 	case len(c.ghosts) > 0:
-		rests = c.state // stopping or abandoned, until it is freed
-	case c.want == wantUp && s.active:
-		rests = StateWaiting
-	}
-	if rests != c.state || err != nil {
-		s.set(c, rests, err)
-	}
-	gone := c.want == wantGone || c.spec.Restart == Temporary && (c.want == wantDown || s.active && s.covered(c))
-	switch {
-	case gone && len(c.ghosts) == 0:
-		s.drop(c, nil)
-	case gone:
-		c.want = wantGone
-	case c.want == wantUp && s.active:
-		s.kick(c)
+		s.hold(c, out.err)
+	default:
+		s.set(c, StateStopped, out.err)
 	}
 }
 
+// noteFailed keeps the error of a child that did not stop cleanly for the
+// error of Run.
 func (s *Supervisor) noteFailed(c *slot, err error) {
-	var below *ShutdownError
-	if !errors.As(err, &below) {
+	below, only := err.(*ShutdownError) //nolint:errorlint // one that is wrapped says more than that
+	if !only {
 		s.failed = append(s.failed, &ChildError{Path: c.path, Err: err})
 		return
 	}
 	s.failed = append(s.failed, below.Failed...)
+	if _, known := c.spec.Runner.(*Supervisor); !known {
+		s.stuckBelow = append(s.stuckBelow, below.Stuck...) // else end asks it
+	}
 }

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -106,7 +107,8 @@ func newFailure(now time.Time, err error) *Failure {
 }
 
 // Status returns the tree as it is now. It never waits for a child and may be
-// called at any time, also before, after and during Run.
+// called at any time, also before, after and during Run. Each supervisor is
+// read at one moment, the whole tree is not.
 func (s *Supervisor) Status() Status {
 	s.mu.Lock()
 	path := s.path
@@ -115,36 +117,19 @@ func (s *Supervisor) Status() Status {
 }
 
 // status copies under the lock and looks below after it, so that no two
-// supervisors are ever locked at once.
-func (s *Supervisor) status(path string) Status {
-	s.mu.Lock()
-	st := Status{
-		Name: s.cfg.Name, Path: path, State: s.state, Since: s.since,
-		Supervisor: &SupervisorStatus{
-			Strategy: s.cfg.Strategy, MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,
-			RestartsUsed: len(s.inWindow(time.Now())), AbandonedTotal: s.abandons, EventsDropped: s.events.dropped,
-		},
-	}
-	var runners []Runner
-	if s.state == StateIdle {
-		for _, spec := range s.initial {
-			st.Children = append(st.Children, Status{
-				Name: spec.Name, Path: path + "/" + spec.Name, State: StateIdle, Restart: spec.Restart,
-			})
-			runners = append(runners, spec.Runner)
-		}
-	}
-	for _, c := range s.slots {
-		st.Children = append(st.Children, c.status(path+"/"+c.spec.Name))
-		st.Supervisor.AbandonedNow += len(st.Children[len(st.Children)-1].Abandoned)
-		runners = append(runners, c.spec.Runner)
-	}
-	s.mu.Unlock()
+// supervisors are ever locked at once. Above are those on the way here: a
+// supervisor that was added below itself is not followed for ever.
+func (s *Supervisor) status(path string, above ...*Supervisor) Status {
+	st, runners := s.own(path)
+	above = append(slices.Clip(above), s)
 	for i, r := range runners {
 		var below Status
 		switch tree := r.(type) {
 		case *Supervisor:
-			below = tree.status(st.Children[i].Path)
+			if slices.Contains(above, tree) {
+				continue
+			}
+			below = tree.status(st.Children[i].Path, above...)
 		case Tree:
 			below = tree.Status()
 		default:
@@ -153,6 +138,33 @@ func (s *Supervisor) status(path string) Status {
 		st.Children[i].Supervisor, st.Children[i].Children = below.Supervisor, below.Children
 	}
 	return st
+}
+
+// own is the status without what is below the children, and their runners.
+func (s *Supervisor) own(path string) (Status, []Runner) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sup := &SupervisorStatus{
+		Strategy: s.cfg.Strategy, MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,
+		RestartsUsed: len(s.inWindow(time.Now())), AbandonedTotal: s.abandons, EventsDropped: s.events.dropped,
+	}
+	st := Status{Name: s.cfg.Name, Path: path, State: s.state, Since: s.since, Supervisor: sup}
+	var runners []Runner
+	if s.scope == nil { // never run
+		for _, spec := range s.initial {
+			st.Children = append(st.Children, Status{
+				Name: spec.Name, Path: path + "/" + spec.Name, State: StateIdle, Restart: spec.Restart,
+			})
+			runners = append(runners, spec.Runner)
+		}
+	}
+	for _, c := range s.slots {
+		child := c.status(path + "/" + c.spec.Name)
+		sup.AbandonedNow += len(child.Abandoned)
+		st.Children = append(st.Children, child)
+		runners = append(runners, c.spec.Runner)
+	}
+	return st, runners
 }
 
 func (c *slot) status(path string) Status {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,27 +24,28 @@ type Supervisor struct {
 	cfg     Config
 	initial []Child
 
-	mu       sync.Mutex
-	busy     bool // from the beginning of a Run to its return
-	active   bool // children may be started
-	state    State
-	since    time.Time
-	path     string
-	above    *Supervisor // while running below another
-	gate     Gate
-	log      *slog.Logger
-	base     context.Context //nolint:containedctx // parent of the children's contexts, lives as long as one Run
-	quit     context.CancelFunc
-	slots    []*slot // by seq, which is start order
-	byName   map[string]*slot
-	seq      uint64
-	wave     *wave
-	window   []time.Time // of the restarts that count
-	up       chan struct{}
-	done     chan struct{}
-	result   error         // why the supervisor gave up
-	failed   []*ChildError // children that stopped with an error
-	abandons uint64
+	mu     sync.Mutex
+	busy   bool // from the beginning of a Run to its return
+	active bool // children may be started: no final stop yet
+	state  State
+	since  time.Time
+	path   string
+	scope  *scope          // of the last Run; nil before the first
+	base   context.Context //nolint:containedctx // parent of the children's contexts, lives as long as one Run
+	quit   context.CancelFunc
+	up     chan struct{} // closed when the first start is through
+	done   chan struct{} // closed when the final stop is
+
+	slots  []*slot // by seq
+	byName map[string]*slot
+	seq    uint64
+	wave   *wave
+	window []time.Time // of the restarts that count
+
+	result     error         // why the supervisor gave up
+	failed     []*ChildError // children that stopped with an error
+	stuckBelow []*StuckError // told by children that are not supervisors
+	abandons   uint64
 
 	gateWaiting bool
 	helpers     sync.WaitGroup
@@ -106,6 +108,7 @@ func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
 			ended = nil
 			s.mu.Lock()
 			s.stopAll(nil)
+			s.advance()
 			s.mu.Unlock()
 		case <-done:
 			running = false
@@ -121,41 +124,49 @@ func (s *Supervisor) begin(ctx context.Context) (up, done chan struct{}, err err
 		return nil, nil, fmt.Errorf("supervise %s: run: %w", s.path, ErrRunning)
 	}
 	s.busy, s.active = true, true
-	s.inherit(ctx)
+	s.enter(ctx)
 	s.base, s.quit = context.WithCancel(context.WithoutCancel(ctx))
-	s.window, s.result, s.failed = nil, nil, nil
+	s.window, s.result, s.failed, s.stuckBelow = nil, nil, nil, nil
 	s.up, s.done = make(chan struct{}), make(chan struct{})
 	s.rebuild()
 	s.become(StateStarting, nil)
 	s.wave = &wave{phase: waveStart}
 	if ctx.Err() != nil {
 		s.stopAll(nil)
-	} else {
-		s.advance()
 	}
+	s.advance()
 	return s.up, s.done, nil
 }
 
-// inherit takes from the supervisor above, if any, what cfg leaves open.
-func (s *Supervisor) inherit(ctx context.Context) {
-	s.path, s.above, s.gate, s.log = s.cfg.Name, nil, s.cfg.Gate, s.cfg.Logger
+// inherited is what a supervisor takes from the one above if its own
+// configuration leaves it open.
+type inherited struct {
+	gate    Gate
+	log     *slog.Logger
+	watched bool // a hook here or above wants the events
+}
+
+// enter finds the supervisor's place in the tree from the context.
+func (s *Supervisor) enter(ctx context.Context) {
+	sc := &scope{sup: s, inherited: inherited{gate: s.cfg.Gate, log: s.cfg.Logger, watched: s.cfg.OnEvent != nil}}
+	s.path, s.scope = s.cfg.Name, sc
 	if l, ok := ctx.Value(lineageKey{}).(*lineage); ok {
-		s.path, s.above = l.slot.path, l.sup
+		sc.up = l
+		s.path = l.slot.path
 		if _, tree := l.slot.spec.Runner.(Tree); !tree {
 			s.path += "/" + s.cfg.Name // run by a plain child, perhaps beside others
 		}
-		// What the supervisor above inherited is fixed before it starts a child.
-		if s.gate == nil {
-			s.gate = l.sup.gate
+		if sc.gate == nil {
+			sc.gate = l.scope.gate
 		}
-		if s.log == nil {
-			s.log = l.sup.log
+		if sc.log == nil {
+			sc.log = l.scope.log
 		}
+		sc.watched = sc.watched || l.scope.watched
 	}
-	if s.log == nil {
-		s.log = slog.Default()
+	if sc.log == nil {
+		sc.log = slog.Default()
 	}
-	s.events.wanted = s.cfg.OnEvent != nil || (s.above != nil && s.above.events.wanted)
 }
 
 // rebuild makes the slots of a new run. Runs that an earlier one left behind
@@ -175,20 +186,12 @@ func (s *Supervisor) rebuild() {
 			c = s.insert(o.spec, o.state)
 			c.want = wantGone
 		}
-		c.last = o.last
+		c.last, c.starts, c.byCall = o.last, o.starts, true
 		c.ghosts = o.ghosts
 		for _, r := range c.ghosts {
 			r.slot = c
 		}
 	}
-}
-
-func (s *Supervisor) insert(spec Child, state State) *slot {
-	s.seq++
-	c := &slot{spec: spec, seq: s.seq, path: s.path + "/" + spec.Name, state: state, since: time.Now()}
-	s.slots = append(s.slots, c)
-	s.byName[spec.Name] = c
-	return c
 }
 
 // end is the last part of Run, after the last child.
@@ -201,12 +204,12 @@ func (s *Supervisor) end() error {
 	if len(stuck)+len(s.failed) > 0 {
 		unclean = &ShutdownError{Path: s.path, Stuck: stuck, Failed: s.failed}
 	}
-	result := s.result
-	to := StateStopped
-	if result != nil {
-		to = StateFailed
+	err := verdict(s.result, unclean)
+	if s.result != nil {
+		s.become(StateFailed, err)
+	} else {
+		s.become(StateStopped, err)
 	}
-	s.become(to, result)
 	idle := s.events.idle
 	s.mu.Unlock()
 	if idle != nil {
@@ -215,25 +218,34 @@ func (s *Supervisor) end() error {
 	s.mu.Lock()
 	s.busy = false
 	s.mu.Unlock()
-	return verdict(result, unclean)
+	return err
 }
 
+// verdict puts together why the supervisor gave up, if it did, and what went
+// wrong when it stopped its children.
 func verdict(result error, unclean *ShutdownError) error {
-	if unclean == nil {
+	var intensity *IntensityError
+	var stuck *StuckError
+	switch {
+	case unclean == nil:
 		return result
-	}
-	if result == nil {
+	case result == nil:
 		return unclean
-	}
-	var gaveUp *IntensityError
-	if errors.As(result, &gaveUp) {
-		gaveUp.Unclean = unclean
-		return gaveUp
+	case errors.As(result, &intensity):
+		told := *intensity // the original is in an event that may be read right now
+		told.Unclean = unclean
+		return &told
+	case errors.As(result, &stuck):
+		unclean.Stuck = slices.DeleteFunc(unclean.Stuck, func(e *StuckError) bool { return e == stuck })
+		if len(unclean.Stuck)+len(unclean.Failed) == 0 {
+			return result
+		}
 	}
 	return errors.Join(result, unclean)
 }
 
-// stopAll begins the final stop, once. Cause is the error that Run returns.
+// stopAll prepares the final stop, once; the caller advances the wave. Cause is
+// why the supervisor gives up, nil if it does not.
 func (s *Supervisor) stopAll(cause error) {
 	if !s.active {
 		return
@@ -241,14 +253,11 @@ func (s *Supervisor) stopAll(cause error) {
 	s.active = false
 	s.result = cause
 	s.become(StateStopping, cause)
-	if s.wave != nil {
-		s.wave.drop()
-	}
+	s.cancelWave()
 	s.wave = &wave{phase: waveStop, final: true, at: s.seq + 1}
 	for _, c := range s.slots {
-		c.resolve(callUp, ErrNotRunning)
+		c.resolve(callUp, c.starts, ErrNotRunning)
 	}
-	s.advance()
 }
 
 func (s *Supervisor) become(to State, err error) {

@@ -2,8 +2,9 @@ package supervise
 
 import "time"
 
-// A wave is an ordered stop or start, or a stop, a delay and a start one after
-// the other, of all children from a position on. There is at most one.
+// A wave goes through the children in order: a start; or a stop, a delay and
+// a start, one after the other, of all children from a position on; or the
+// stop that ends Run. There is at most one.
 type wave struct {
 	phase wavePhase
 	final bool   // the stop that ends Run
@@ -25,11 +26,7 @@ const (
 	waveStart
 )
 
-func (w *wave) drop() {
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-}
+func (s *Supervisor) final() bool { return s.wave != nil && s.wave.final }
 
 // covered reports whether the wave will still come to c.
 func (s *Supervisor) covered(c *slot) bool {
@@ -37,49 +34,42 @@ func (s *Supervisor) covered(c *slot) bool {
 	return w != nil && c.seq >= w.from && (w.phase != waveStart || c.seq >= w.at)
 }
 
-// kick starts c, which is meant to be up, now or in its turn.
-func (s *Supervisor) kick(c *slot) {
-	if s.covered(c) {
-		if c.state != StateWaiting && !c.pending() {
-			s.set(c, StateWaiting, nil)
-		}
-		return // the caller advances the wave
-	}
+// grouped reports whether children depend on those before them.
+func (s *Supervisor) grouped() bool {
+	return s.cfg.Strategy == OneForAll || s.cfg.Strategy == RestForOne
+}
+
+// kick starts c, which is down but meant to be up: now, in its turn, or when
+// an old run has ended. Err is how its last run ended.
+func (s *Supervisor) kick(c *slot, err error) {
 	ok, giveUp := c.mayStart()
 	switch {
 	case giveUp:
-		s.stopAll(c.ghosts[len(c.ghosts)-1].stuckNow())
-	case ok:
-		s.start(c)
-	default:
-		s.hold(c)
-	}
-}
-
-// hold shows that c waits for an old run to end.
-func (s *Supervisor) hold(c *slot) {
-	state := StateStopping
-	for _, r := range c.ghosts {
-		if r.state == runAbandoned {
-			state = StateAbandoned
+		s.stopAll(c.lastStuck())
+	case !ok:
+		s.hold(c, err)
+	case s.covered(c):
+		if c.state != StateWaiting || err != nil {
+			s.set(c, StateWaiting, err)
 		}
-	}
-	if c.state != state {
-		s.set(c, state, nil)
+	default:
+		if err != nil {
+			s.set(c, StateWaiting, err)
+		}
+		s.start(c)
 	}
 }
 
 // advance moves the wave as far as it goes without waiting. Every event ends
-// with it.
+// with it. What the steps call never calls it, and may replace the wave.
 func (s *Supervisor) advance() {
 	for s.wave != nil {
 		w := s.wave
-		var moved bool
+		moved := false
 		switch w.phase {
 		case waveStop:
 			moved = s.stopNext(w)
 		case waveDelay:
-			return
 		case waveStart:
 			moved = s.startNext(w)
 		}
@@ -89,20 +79,20 @@ func (s *Supervisor) advance() {
 	}
 }
 
-// stopNext stops the last child that is not down and reports whether the wave
-// moved.
+// stopNext stops the last child that is not down yet and reports whether the
+// wave moved.
 func (s *Supervisor) stopNext(w *wave) bool {
 	if w.final && s.cfg.Strategy == SimpleOneForOne && !w.toldAll {
 		w.toldAll = true
-		for i := len(s.slots) - 1; i >= 0; i-- {
-			if r := s.slots[i].run; r != nil {
-				s.tell(r)
+		for _, c := range append([]*slot(nil), s.slots...) { // tell may remove
+			if c.run != nil {
+				s.tell(c.run)
 			}
 		}
 	}
 	i := s.index(w.at) - 1
 	if i < 0 || s.slots[i].seq < w.from {
-		s.stopped(w)
+		s.allDown(w)
 		return true
 	}
 	c := s.slots[i]
@@ -111,10 +101,11 @@ func (s *Supervisor) stopNext(w *wave) bool {
 		return c.run == nil
 	}
 	w.at = c.seq
-	if w.final {
+	switch {
+	case w.final:
 		s.rest(c)
-	} else if c.spec.Restart == Temporary {
-		s.dropTemporary(c)
+	case c.spec.Restart == Temporary && c.want != wantGone:
+		s.remove(c, nil)
 	}
 	return true
 }
@@ -122,29 +113,22 @@ func (s *Supervisor) stopNext(w *wave) bool {
 // rest leaves a child that is down as it is to be found after Run.
 func (s *Supervisor) rest(c *slot) {
 	c.cancelPending()
-	c.resolve(callDown, nil)
-	switch c.state {
+	switch c.state { //nolint:exhaustive // the others are not at rest
 	case StateDone, StateAbandoned, StateStopped, StateStopping:
 	default:
 		s.set(c, StateStopped, nil)
 	}
 }
 
-func (s *Supervisor) dropTemporary(c *slot) {
-	if len(c.ghosts) > 0 {
-		c.want = wantGone
-		return
-	}
-	s.drop(c, nil)
-}
-
-// stopped is called when all children of the wave are down.
-func (s *Supervisor) stopped(w *wave) {
+// allDown is called when all children of the wave are.
+func (s *Supervisor) allDown(w *wave) {
 	switch {
 	case w.final:
 		s.wave = nil
 		close(s.done)
-	case w.parked || time.Now().Before(w.until):
+	case w.parked:
+		w.phase = waveDelay
+	case time.Now().Before(w.until):
 		w.phase = waveDelay
 		s.delayWave(w)
 	default:
@@ -152,18 +136,23 @@ func (s *Supervisor) stopped(w *wave) {
 	}
 }
 
+// delayWave arms the end of the delay. The gate is asked before the lock is
+// taken, because it is the user's code.
 func (s *Supervisor) delayWave(w *wave) {
-	if w.parked {
-		return // the gate's waiter sets until
-	}
+	gate := s.scope.gate
 	w.timer = time.AfterFunc(time.Until(w.until), func() {
+		closed := isClosed(gate)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.wave != w || w.phase != waveDelay {
-			return
+		switch {
+		case s.wave != w || w.phase != waveDelay:
+		case closed:
+			w.parked = true
+			s.waitGate()
+		default:
+			w.phase, w.at = waveStart, w.from
+			s.advance()
 		}
-		w.phase, w.at = waveStart, w.from
-		s.advance()
 	})
 }
 
@@ -181,7 +170,7 @@ func (s *Supervisor) startNext(w *wave) bool {
 	}
 	c := s.slots[i]
 	switch {
-	case c.want != wantUp:
+	case c.want != wantUp: // nobody waits for it
 	case c.run != nil:
 		if c.run.state != runUp {
 			return false
@@ -190,24 +179,55 @@ func (s *Supervisor) startNext(w *wave) bool {
 		return false
 	default:
 		ok, giveUp := c.mayStart()
-		if giveUp {
-			s.stopAll(c.ghosts[len(c.ghosts)-1].stuckNow())
+		switch {
+		case giveUp:
+			s.stopAll(c.lastStuck())
 			return false
-		}
-		if ok {
+		case ok:
 			s.start(c)
 			return true
 		}
-		s.hold(c)
+		s.hold(c, nil)
 		if s.grouped() {
-			return false // those behind c depend on it
+			return false // those after c depend on it
 		}
 	}
 	w.at = c.seq + 1
 	return true
 }
 
-// grouped reports whether children depend on those before them.
-func (s *Supervisor) grouped() bool {
-	return s.cfg.Strategy == OneForAll || s.cfg.Strategy == RestForOne
+// regroup begins the restart of c and of those that depend on it. A wave that
+// is under way becomes part of it: what it had already started counts as up,
+// what it had stopped stays so.
+func (s *Supervisor) regroup(c *slot, until time.Time, parked bool) {
+	next := &wave{phase: waveStop, from: c.seq, at: s.seq + 1, until: until, parked: parked}
+	if s.cfg.Strategy == OneForAll {
+		next.from = 0
+	}
+	if w := s.wave; w != nil {
+		s.cancelWave()
+		if w.phase == waveDelay || w.phase == waveStop {
+			next.from = min(next.from, w.from)
+			next.parked = next.parked || w.parked
+			if w.until.After(next.until) {
+				next.until = w.until
+			}
+		}
+	}
+	s.wave = next
+	// As in OTP, what had ended by itself comes back with its group; what a
+	// call has stopped does not, unlike there.
+	for _, o := range s.slots[s.index(next.from):] {
+		if o.state == StateDone {
+			o.want = wantUp
+			s.set(o, StateWaiting, nil)
+		}
+	}
+}
+
+func (s *Supervisor) cancelWave() {
+	if s.wave != nil && s.wave.timer != nil {
+		s.wave.timer.Stop()
+	}
+	s.wave = nil
 }
