@@ -169,27 +169,38 @@ func (c *Child) take() *process {
 	return p
 }
 
-// Kill ends the server with SIGKILL and waits until the process is gone, also
-// when it is paused. What the server had not written to its files is lost; what
+func (c *Child) watch() (wait func()) {
+	url := c.URL()
+	return c.set.clients.watch(func(nc *nats.Conn) bool { return nc.ConnectedUrl() == url })
+}
+
+// Kill ends the server with SIGKILL, also when it is paused. It waits until the
+// process is gone and the connections made by this package have noticed. What the server had not written to its files is lost; what
 // it had handed to the operating system is not, as after a crash of the program
 // but not of the machine. On a server that is down it does nothing.
 func (c *Child) Kill() {
 	c.t.Helper()
-	if p := c.take(); p != nil {
-		if err := p.kill(); err != nil {
-			c.t.Errorf("testserver: kill %s: %v", c.name, err)
-		}
+	p := c.take()
+	if p == nil {
+		return
 	}
+	noticed := c.watch()
+	if err := p.kill(); err != nil {
+		c.t.Errorf("testserver: kill %s: %v", c.name, err)
+	}
+	noticed()
 }
 
 // Stop ends the server with SIGTERM, by which nats-server shuts down in order,
-// and waits until the process is gone. On a server that is down it does nothing.
+// and waits as [Child.Kill] does. On a server that is down it does nothing.
 func (c *Child) Stop() {
 	c.t.Helper()
 	p := c.take()
 	if p == nil {
 		return
 	}
+	noticed := c.watch()
+	defer noticed()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		// A system without signals: the end of its input means the same to it.
 		_ = p.stdin.Close()
@@ -253,7 +264,7 @@ func (c *Child) StoreDir() string { return c.set.StoreDir }
 // for ever, every 20 ms, unless the options say otherwise.
 func (c *Child) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	return dial(t, c.URL(), c.set.client, opts)
+	return c.set.clients.dial(t, c.URL(), c.set.client, opts)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.

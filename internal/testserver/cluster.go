@@ -48,6 +48,8 @@ type Peers struct {
 	client []nats.Option
 	admin  *nats.Conn
 	js     jetstream.JetStream
+
+	clients *clients // those of every server
 }
 
 // StartCluster runs a cluster of n servers, 3 if n is 0, until the test ends.
@@ -89,6 +91,7 @@ func clusterSettings(t testing.TB, n int, opts []Option) []settings {
 	for i := range sets {
 		sets[i] = newSettings(opts)
 		sets[i].StoreDir = ""
+		sets[i].clients = sets[0].clients
 		sets[i].Name = "n" + strconv.Itoa(i+1)
 		sets[i].ClusterName = "testserver"
 		sets[i].Port = reservePort(t)
@@ -107,8 +110,8 @@ func (p *Peers) connect(t testing.TB, sets []settings) {
 	for _, set := range sets {
 		p.names = append(p.names, set.Name)
 		p.urls = append(p.urls, portURL(set.Port))
-		p.client = set.client
 	}
+	p.client, p.clients = sets[0].client, sets[0].clients
 	// Short pings: the server at the other end may be paused.
 	p.admin = p.Connect(t, nats.PingInterval(500*time.Millisecond), nats.MaxPingsOutstanding(2))
 	p.js = newJetStream(t, p.admin)
@@ -137,7 +140,7 @@ func (p *Peers) URL() string { return strings.Join(p.urls, ",") }
 // It reconnects for ever, every 20 ms, unless the options say otherwise.
 func (p *Peers) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	return dial(t, p.URL(), p.client, opts)
+	return p.clients.dial(t, p.URL(), p.client, opts)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.

@@ -3,6 +3,7 @@ package testserver
 import (
 	"net"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,21 +30,64 @@ func clientOptions(more ...[]nats.Option) []nats.Option {
 	return all
 }
 
+// clients are the connections that were made to one server, cluster or proxy.
+type clients struct {
+	mu    sync.Mutex
+	conns []*nats.Conn
+}
+
 // dial connects to urls, closed when the test ends.
-func dial(t testing.TB, urls string, opts ...[]nats.Option) *nats.Conn {
+func (c *clients) dial(t testing.TB, urls string, opts ...[]nats.Option) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect(urls, clientOptions(opts...)...)
-	return connected(t, nc, err)
+	return c.connected(t, nc, err)
 }
 
 // connected has nc closed when the test ends.
-func connected(t testing.TB, nc *nats.Conn, err error) *nats.Conn {
+func (c *clients) connected(t testing.TB, nc *nats.Conn, err error) *nats.Conn {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("testserver: connect: %v", err)
 	}
 	t.Cleanup(nc.Close)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = append(c.conns, nc)
 	return nc
+}
+
+// noticeTimeout is when to go on without a client that does not notice that its
+// server is gone, such as one that a handler of the test keeps busy.
+const noticeTimeout = 2 * time.Second
+
+// watch is called before a server is taken away from its clients. It returns a
+// function that waits until all of them have noticed: before that a client says
+// that it is connected, and a test that then waits for it to reconnect goes on
+// at once and loses its next request.
+func (c *clients) watch(affected func(*nats.Conn) bool) (wait func()) {
+	reconnects := make(map[*nats.Conn]uint64)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, nc := range c.conns {
+		if affected(nc) {
+			reconnects[nc] = nc.Stats().Reconnects
+		}
+	}
+	return func() {
+		timeout := time.NewTimer(noticeTimeout)
+		defer timeout.Stop()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for nc, before := range reconnects {
+			for nc.IsConnected() && nc.Stats().Reconnects == before {
+				select {
+				case <-tick.C:
+				case <-timeout.C:
+					return
+				}
+			}
+		}
+	}
 }
 
 func newJetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {

@@ -27,10 +27,11 @@ type settings struct {
 	listen  bool
 	options func(*server.Options)
 	client  []nats.Option
+	clients *clients
 }
 
 func newSettings(opts []Option) settings {
-	var s settings
+	s := settings{clients: &clients{}}
 	for _, o := range opts {
 		o(&s)
 	}

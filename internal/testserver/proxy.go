@@ -23,6 +23,8 @@ type Proxy struct {
 	gates  map[Direction]*gate
 	wg     sync.WaitGroup
 
+	clients clients
+
 	mu      sync.Mutex
 	links   map[*link]struct{}
 	faults  []*Injected
@@ -71,7 +73,7 @@ func (p *Proxy) URL() string { return p.url }
 // ends. It reconnects for ever, every 20 ms, unless the options say otherwise.
 func (p *Proxy) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	return dial(t, p.url, opts)
+	return p.clients.dial(t, p.url, opts)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.
@@ -80,9 +82,11 @@ func (p *Proxy) JetStream(t testing.TB, opts ...nats.Option) jetstream.JetStream
 	return newJetStream(t, p.Connect(t, opts...))
 }
 
-// Cut closes all connections, and returns how many there were. Clients may
-// connect again.
+// Cut closes all connections, and returns how many there were, once those made
+// by this package have noticed. Clients may connect again.
 func (p *Proxy) Cut() int {
+	noticed := p.clients.watch((*nats.Conn).IsConnected)
+	defer noticed()
 	p.mu.Lock()
 	links := make([]*link, 0, len(p.links))
 	for l := range p.links {

@@ -88,8 +88,9 @@ func (s *Server) current() *embedded.Server {
 	return s.run
 }
 
-// Shutdown stops the server and waits until it has stopped. Its store stays,
-// for [Server.Restart]. On a server that is down it does nothing.
+// Shutdown stops the server and waits until it has stopped, and until the
+// connections made by this package have noticed. Its store stays, for
+// [Server.Restart]. On a server that is down it does nothing.
 func (s *Server) Shutdown() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -102,9 +103,12 @@ func (s *Server) Shutdown() {
 	// Not the test's context: that one has ended when cleanups run.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
 	defer cancel()
+	id := run.NATS().ID()
+	noticed := s.set.clients.watch(func(nc *nats.Conn) bool { return nc.ConnectedServerId() == id })
 	if err := run.Shutdown(ctx); err != nil {
 		s.t.Errorf("testserver: %v", err)
 	}
+	noticed()
 }
 
 // Restart stops the server if it runs, and starts it on the same store and
@@ -149,7 +153,7 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 func (s *Server) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
 	nc, err := embedded.ConnectInProcess(s, clientOptions(s.set.client, opts)...)
-	return connected(t, nc, err)
+	return s.set.clients.connected(t, nc, err)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.
