@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/internal/connection"
 	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/supervise"
@@ -25,6 +26,7 @@ type Consumer struct {
 	subs    []Subscription
 	counts  []*counters
 	running atomic.Bool
+	tree    atomic.Pointer[supervise.Supervisor] // of the latest Run
 }
 
 // New validates a group with its subscriptions. It starts nothing and asks the
@@ -66,7 +68,11 @@ func New(js jetstream.JetStream, cfg Config, subs ...Subscription) (*Consumer, e
 // stop: a stream or durable that could not be made or belongs to somebody else
 // (ErrDurableTaken), or a subscription that failed more often than its
 // supervisor allows. Run may be called again once it has returned.
-func (c *Consumer) Run(ctx context.Context) error {
+func (c *Consumer) Run(ctx context.Context) error { return c.RunReady(ctx, func() {}) }
+
+// RunReady is Run, and calls ready once every subscription is bound to its
+// durable and pulls. It makes a Consumer a supervise.ReadyRunner.
+func (c *Consumer) RunReady(ctx context.Context, ready func()) error {
 	if !c.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, ErrRunning)
 	}
@@ -77,7 +83,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, err)
 	}
-	return c.supervise(ctx)
+	return c.supervise(ctx, ready)
 }
 
 // provision makes what is missing, for all subscriptions before any of them
@@ -101,37 +107,41 @@ func (c *Consumer) provision(ctx context.Context) error {
 // supervise runs each subscription as a child. All of them drain side by side
 // when ctx ends, each within DrainTimeout, so that the whole takes no longer
 // than one.
-func (c *Consumer) supervise(ctx context.Context) error {
+func (c *Consumer) supervise(ctx context.Context, ready func()) error {
 	late := &drainErrors{}
 	children := make([]supervise.Child, 0, len(c.subs))
 	for i, s := range c.subs {
 		children = append(children, supervise.Child{
 			Name:     s.name,
 			Shutdown: supervise.Infinite, // the loop bounds its own drain
-			Runner: supervise.RunnerFunc(func(own context.Context) error {
-				return c.child(ctx, own, i, late)
+			Runner: supervise.ReadyFunc(func(own context.Context, ready func()) error {
+				return c.child(ctx, own, i, ready, late)
 			}),
 		})
 	}
-	sup, err := supervise.New(supervise.Config{Name: c.cfg.Group, Logger: c.cfg.Logger}, children...)
+	sup, err := supervise.New(supervise.Config{
+		Name: c.cfg.Group, Logger: c.cfg.Logger,
+		Gate: connection.NewGate(c.js.Conn(), connection.Unavailable),
+	}, children...)
 	if err != nil {
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, err)
 	}
 	defer c.watchConnection()()
-	err = sup.Run(ctx)
+	c.tree.Store(sup)
+	err = sup.RunReady(ctx, ready)
 	return errors.Join(late.join(), err)
 }
 
 // child runs one subscription. Its supervisor ends own in the turn of this
 // child; the drain begins as soon as ctx, that of the whole, ends.
-func (c *Consumer) child(ctx, own context.Context, i int, late *drainErrors) error {
+func (c *Consumer) child(ctx, own context.Context, i int, ready func(), late *drainErrors) error {
 	run, stop := context.WithCancel(own)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	l := newLoop(c.js, c.cfg, c.subs[i], c.counts[i])
 	c.counts[i].setLoop(l)
 	defer c.counts[i].setLoop(nil)
-	err := l.live(run)
+	err := l.live(run, ready)
 	if run.Err() == nil {
 		return err
 	}
@@ -193,6 +203,15 @@ func (c *Consumer) watchConnection() (stop func()) {
 		nc.RemoveStatusListener(status)
 		<-ended
 	}
+}
+
+// Tree is the supervision tree of the subscriptions, as it is or was in the
+// latest Run; zero before the first.
+func (c *Consumer) Tree() supervise.Status {
+	if sup := c.tree.Load(); sup != nil {
+		return sup.Status()
+	}
+	return supervise.Status{}
 }
 
 // Status says what each subscription is doing.

@@ -88,7 +88,7 @@ func (l *loop) fail(err error) {
 
 // live consumes until ctx ends, then drains. An error before that is the
 // supervisor's business: it runs a new loop.
-func (l *loop) live(ctx context.Context) error {
+func (l *loop) live(ctx context.Context, ready func()) error {
 	l.base, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer l.cancel()
 	if err := l.bindDurables(ctx); err != nil {
@@ -99,6 +99,7 @@ func (l *loop) live(ctx context.Context) error {
 		return fmt.Errorf("consume %s: %w", l.durableName, err)
 	}
 	l.counters.setState(StateRunning, nil)
+	ready()
 	err := l.keep(ctx)
 	l.counters.setState(StateDraining, err)
 	drainErr := l.stop()
