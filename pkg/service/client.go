@@ -1,0 +1,66 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/agner-go/agner/internal/subject"
+)
+
+// ClientConfig configures a Client. Its zero value is right for most.
+type ClientConfig struct {
+	// Namespace is that of the services called. Default: none.
+	Namespace string
+
+	// Timeout bounds calls whose context has no deadline. Default 5 s.
+	Timeout time.Duration
+
+	// Interceptors wrap every call and cast. The first is the outermost.
+	Interceptors []Interceptor
+}
+
+// Client makes calls, see [Call] and [Cast]. It is safe for concurrent use. It
+// subscribes at the first call, once, and until then costs nothing.
+type Client struct {
+	nc      *nats.Conn
+	ns      subject.Namespace
+	timeout time.Duration
+	mux     mux
+	// invoke is the chain of interceptors around send; nil without any.
+	invoke Invoker
+}
+
+// NewClient checks the configuration and starts nothing.
+func NewClient(nc *nats.Conn, cfg ClientConfig) (*Client, error) {
+	if nc == nil {
+		return nil, fmt.Errorf("service: new client: connection is nil: %w", ErrConfig)
+	}
+	ns := subject.Namespace(cfg.Namespace)
+	if err := ns.Check(); err != nil {
+		return nil, fmt.Errorf("service: new client: %w", err)
+	}
+	if cfg.Timeout < 0 {
+		return nil, fmt.Errorf("service: new client: Timeout must not be negative: %w", ErrConfig)
+	}
+	c := &Client{nc: nc, ns: ns, timeout: orElse(cfg.Timeout, DefaultCallTimeout)}
+	c.mux.nc = nc
+	if len(cfg.Interceptors) > 0 {
+		c.invoke = chain(cfg.Interceptors, c.send)
+	}
+	return c, nil
+}
+
+// Close waits for the calls that are under way, until ctx ends, and for what
+// was cast to reach the server. Calls made after it, and those that still wait
+// when ctx ends, fail with [ErrClosed].
+func (c *Client) Close(ctx context.Context) error {
+	err := c.mux.close(ctx)
+	if !c.nc.IsConnected() {
+		return err
+	}
+	return errors.Join(err, flush(ctx, c.nc))
+}

@@ -1,0 +1,42 @@
+package service
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Request is one call or cast as an [Interceptor] sees it, before its data are
+// decoded or after they are encoded. Interceptors hand on the one they were
+// given.
+type Request struct {
+	// Service and Endpoint are the ones called.
+	Service, Endpoint string
+	// Instance, on the calling side, is the one addressed, empty for any; on
+	// the serving side the one that runs the handler.
+	Instance string
+	// Cast tells that nobody waits for a reply.
+	Cast bool
+	// Header, on the calling side, may be added to: it is sent. On the serving
+	// side it is what was received, nil without any, and not to be changed.
+	Header nats.Header
+	// Data are the encoded arguments.
+	Data []byte
+
+	target, subject string // on the calling side
+}
+
+// Invoker runs a request: it sends it, or it hands it to the endpoint. The
+// result of a cast is nil.
+type Invoker func(ctx context.Context, r *Request) ([]byte, error)
+
+// Interceptor wraps an [Invoker], on either side of a call: for authentication,
+// logs, traces. The first of several is the outermost.
+type Interceptor func(next Invoker) Invoker
+
+func chain(interceptors []Interceptor, last Invoker) Invoker {
+	for i := len(interceptors) - 1; i >= 0; i-- {
+		last = interceptors[i](last)
+	}
+	return last
+}

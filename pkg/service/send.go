@@ -1,0 +1,214 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/agner-go/agner/pkg/envelope"
+)
+
+// failed is an error that this process concluded.
+func failed(target string, code Code, err error) *Error {
+	return &Error{Code: code, Message: err.Error(), Target: target, origin: byClient, err: err}
+}
+
+// sendCode classifies what the connection says of a request that it did not
+// take.
+func sendCode(err error) Code {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded):
+		return CodeResourceExhausted
+	case errors.Is(err, ErrClosed):
+		return CodeCanceled
+	}
+	return CodeUnavailable
+}
+
+// send is the innermost step on the calling side.
+func (c *Client) send(ctx context.Context, r *Request) ([]byte, error) {
+	deadline, bounded := ctx.Deadline()
+	left := c.timeout
+	if bounded {
+		left = time.Until(deadline)
+	}
+	if ctx.Err() != nil || left <= 0 {
+		return nil, endedBefore(ctx, r)
+	}
+	if !c.nc.IsConnected() {
+		began := time.Now()
+		if err := c.reconnected(ctx, left); err != nil {
+			return nil, failed(r.target, CodeUnavailable, err)
+		}
+		left -= time.Since(began)
+	}
+	if r.Cast {
+		return nil, c.cast(ctx, r)
+	}
+	return c.call(ctx, r, left, bounded)
+}
+
+// endedBefore is the error of a call whose time was up before it was sent.
+func endedBefore(ctx context.Context, r *Request) error {
+	err := context.Cause(ctx)
+	if err == nil {
+		err = context.DeadlineExceeded
+	}
+	return failed(r.target, endCode(ctx), fmt.Errorf("not sent: %w", err))
+}
+
+// endCode says how ctx ended; one that has not is near its deadline.
+func endCode(ctx context.Context) Code {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return CodeCanceled
+	}
+	return CodeDeadlineExceeded
+}
+
+// reconnected waits, for at most d, until the connection is there. nats.go
+// would keep the request in its buffer and send it later, when the time that
+// it claims to have is no longer true.
+func (c *Client) reconnected(ctx context.Context, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	status := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer c.nc.RemoveStatusListener(status)
+	for !c.nc.IsConnected() {
+		if c.nc.IsClosed() {
+			return nats.ErrConnectionClosed
+		}
+		select {
+		case <-status:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", nats.ErrDisconnected, context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+func (c *Client) cast(ctx context.Context, r *Request) error {
+	m := nats.Msg{Subject: r.subject, Data: r.Data, Header: withCause(ctx, r.Header)}
+	if err := c.nc.PublishMsg(&m); err != nil {
+		return failed(r.target, sendCode(err), err)
+	}
+	return nil
+}
+
+// call sends and waits for the reply.
+func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bounded bool) ([]byte, error) {
+	s, nonce, inbox, err := c.mux.open()
+	if err != nil {
+		return nil, failed(r.target, sendCode(err), err)
+	}
+	defer c.mux.release(s)
+	if err := c.nc.PublishMsg(s.request(ctx, r, inbox, left)); err != nil {
+		c.mux.giveUp(s, nonce)
+		return nil, failed(r.target, sendCode(err), err)
+	}
+	var expired <-chan time.Time
+	if !bounded { // else ctx has a timer of its own
+		expired = s.expire(left)
+		defer s.timer.Stop()
+	}
+	select {
+	case m := <-s.arrived:
+		return c.result(r, m)
+	case <-ctx.Done():
+	case <-expired:
+	}
+	if m := c.mux.giveUp(s, nonce); m != nil {
+		return c.result(r, m)
+	}
+	return nil, c.abandon(ctx, r, inbox)
+}
+
+// abandon tells the service that nobody waits any more, after a deadline too:
+// an instance that was paused does not know how late it is.
+func (c *Client) abandon(ctx context.Context, r *Request, inbox string) error {
+	a := address{ns: c.ns, service: r.Service}
+	err := context.Cause(ctx)
+	if err == nil {
+		err = context.DeadlineExceeded
+	}
+	if c.nc.IsConnected() {
+		if e := c.nc.Publish(a.cancel(), []byte(inbox)); e != nil {
+			err = fmt.Errorf("%w (and the cancel was not sent: %w)", err, e)
+		}
+	}
+	return failed(r.target, endCode(ctx), fmt.Errorf("no reply: %w", err))
+}
+
+// result reads a reply; nil stands for none that can come.
+func (c *Client) result(r *Request, m *nats.Msg) ([]byte, error) {
+	if m == nil {
+		err := nats.ErrConnectionClosed
+		if !c.nc.IsClosed() {
+			err = ErrClosed
+		}
+		return nil, failed(r.target, CodeCanceled, fmt.Errorf("no reply: %w", err))
+	}
+	if len(m.Header) == 0 {
+		return m.Data, nil
+	}
+	if len(m.Data) == 0 && header(m.Header, headerStatus) == statusNoResponders {
+		return nil, failed(r.target, CodeUnavailable, fmt.Errorf("nobody serves it: %w", nats.ErrNoResponders))
+	}
+	name, number := header(m.Header, HeaderErrorCode), header(m.Header, headerServiceErrorCode)
+	text := header(m.Header, headerServiceError)
+	if name == "" && number == "" && text == "" {
+		return m.Data, nil
+	}
+	e := &Error{Code: codeOnWire(name, number), Message: text, Target: r.target, origin: byRemote}
+	var body errorBody
+	if name != "" && json.Unmarshal(m.Data, &body) == nil {
+		e.Message, e.ID, e.Instance = body.Message, body.ID, body.Instance
+	}
+	return nil, e
+}
+
+// request fills the slot's message; it is encoded when PublishMsg returns, so
+// that the next call may use it again.
+func (s *slot) request(ctx context.Context, r *Request, inbox string, left time.Duration) *nats.Msg {
+	s.msg = nats.Msg{Subject: r.subject, Reply: inbox, Data: r.Data, Header: withCause(ctx, r.Header)}
+	if s.msg.Header == nil {
+		if s.header == nil {
+			s.header = nats.Header{HeaderTimeout: s.timeout[:]}
+		}
+		s.msg.Header = s.header
+	} else {
+		s.msg.Header[HeaderTimeout] = s.timeout[:]
+	}
+	s.timeout[0] = timeoutOnWire(left)
+	return &s.msg
+}
+
+// expire fires after d; the timer is made once for each slot.
+func (s *slot) expire(d time.Duration) <-chan time.Time {
+	if s.timer == nil {
+		s.timer = time.NewTimer(d)
+	} else {
+		s.timer.Reset(d)
+	}
+	return s.timer.C
+}
+
+// withCause adds what ctx says of the chain that leads to this call; without
+// it, h is returned as it is.
+func withCause(ctx context.Context, h nats.Header) nats.Header {
+	correlation, causation := envelope.Cause(ctx)
+	if causation == "" {
+		return h
+	}
+	if h == nil {
+		h = nats.Header{}
+	}
+	h[HeaderCausation] = []string{causation}
+	if correlation != "" {
+		h[HeaderCorrelation] = []string{correlation}
+	}
+	return h
+}

@@ -1,0 +1,150 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/agner-go/agner/pkg/envelope"
+)
+
+var (
+	errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
+	// errStopped ends the contexts of handlers that outlast a drain. To them
+	// it is a cancellation like any other.
+	errStopped = fmt.Errorf("the instance stops: %w", context.Canceled)
+)
+
+// panicError is a handler's panic.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// accept makes a request of a message, or answers it and returns nil if it is
+// not to be run at all.
+func (s *server) accept(ep *endpoint, m *nats.Msg) *inflight {
+	ep.stats.requests.Add(1)
+	if m.Reply != "" && !s.guard.allows(m.Reply) {
+		s.refuseReply(ep, m)
+		return nil
+	}
+	now := time.Now()
+	x := &inflight{
+		request: Request{
+			Service: s.id.Name, Endpoint: ep.name, Instance: s.id.Instance,
+			Cast: m.Reply == "", Header: m.Header, Data: m.Data,
+		},
+		reply:    m.Reply,
+		received: now,
+		values:   s.values,
+	}
+	timeout := ep.timeout
+	if len(m.Header) > 0 {
+		if t := header(m.Header, HeaderTimeout); t != "" {
+			granted, err := parseTimeout(t)
+			if err != nil {
+				s.fail(ep, x, Errorf(CodeInvalidArgument, "%w", err))
+				return nil
+			}
+			timeout = min(timeout, granted)
+		}
+		if id := header(m.Header, HeaderCausation); id != "" {
+			x.values = envelope.ContextWithCause(s.values, &envelope.Attributes{
+				ID: id, CorrelationID: header(m.Header, HeaderCorrelation),
+			})
+		}
+	}
+	x.deadline = now.Add(timeout)
+	return x
+}
+
+// serve runs the handler of a request that has a place, and replies.
+func (s *server) serve(ep *endpoint, x *inflight) {
+	start := x.received
+	if x.waited {
+		start = time.Now()
+		if !start.Before(x.deadline) {
+			ep.stats.expired.Add(1)
+			return
+		}
+	}
+	data, err := s.invoke(ep, x)
+	var failure *Error
+	if err != nil {
+		failure = s.classify(ep, x, err, x.Err())
+	}
+	x.cancel(context.Canceled)
+	ep.stats.handled.Add(1)
+	ep.stats.nanos.Add(int64(time.Since(start)))
+	if failure != nil {
+		s.fail(ep, x, failure)
+		return
+	}
+	s.reply(ep, x, data)
+}
+
+// invoke calls the handler and makes an error of a panic. A handler that ends
+// its goroutine is answered for while that goes on ending.
+func (s *server) invoke(ep *endpoint, x *inflight) (data []byte, err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			ep.stats.panics.Add(1)
+			err = &panicError{value: v, stack: debug.Stack()}
+			return
+		}
+		x.cancel(context.Canceled)
+		ep.stats.handled.Add(1)
+		s.fail(ep, x, s.classify(ep, x, errGoexit, nil))
+	}()
+	data, err = ep.handle(x, &x.request)
+	returned = true
+	return data, err
+}
+
+// classify says what the caller gets to know. What the handler classified
+// itself crosses the wire; all else stays here, under an id.
+func (s *server) classify(ep *endpoint, x *inflight, err, ended error) *Error {
+	var own *Error
+	switch {
+	case errors.As(err, &own) && own.origin == byHandler:
+		return own
+	case errors.Is(ended, context.DeadlineExceeded):
+		return Errorf(CodeDeadlineExceeded, "%s did not end in time", ep.name)
+	case errors.Is(ended, errStopped):
+		return Errorf(CodeAborted, "the instance stopped before %s was done", ep.name)
+	case ended != nil:
+		return Errorf(CodeCanceled, "the caller gave up")
+	}
+	id := errorID()
+	attrs := []any{"service", s.id.Name, "endpoint", ep.name, "error_id", id, "error", err}
+	var p *panicError
+	if errors.As(err, &p) {
+		attrs = append(attrs, "stack", string(p.stack))
+	}
+	s.log.ErrorContext(x, "call failed", attrs...)
+	e := Errorf(CodeInternal, "internal error")
+	e.ID = id
+	return e
+}
+
+// errorID is short enough to be read out, and unique enough to find a line.
+func errorID() string { return strings.ToLower(rand.Text()[:10]) }
+
+// refuse answers a request that found neither a place nor room in line.
+func (s *server) refuse(ep *endpoint, x *inflight) {
+	ep.stats.refused.Add(1)
+	s.fail(ep, x, Errorf(CodeUnavailable, "%s of this instance takes no more requests", ep.name))
+}

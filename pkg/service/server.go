@@ -1,0 +1,158 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// flushTimeout bounds one round trip to the server.
+	flushTimeout = 5 * time.Second
+	// cancelInbox is how many cancels may wait for their goroutine.
+	cancelInbox = 4096
+)
+
+// identity is how an instance is known.
+type identity struct {
+	Name, Instance, Version string
+}
+
+// server takes the calls of a service during one Run.
+type server struct {
+	nc     *nats.Conn
+	addr   address
+	id     identity
+	guard  replyGuard
+	log    *slog.Logger
+	drain  time.Duration
+	values context.Context //nolint:containedctx // parent of the handlers' contexts, never cancelled
+	pools  []*pool
+
+	badReplies  *atomic.Int64
+	badReplyLog everySecond
+	castLog     everySecond
+}
+
+// everySecond lets one event of a second through.
+type everySecond struct{ last atomic.Int64 }
+
+func (e *everySecond) allow() bool {
+	now, last := time.Now().UnixNano(), e.last.Load()
+	return now-last >= int64(time.Second) && e.last.CompareAndSwap(last, now)
+}
+
+// run takes calls until ctx ends, then drains: no new ones, those that came
+// are finished within the drain timeout. It returns nil after a clean drain.
+func (s *server) run(ctx context.Context, ready func()) error {
+	if len(s.pools) == 0 {
+		ready()
+		<-ctx.Done()
+		return nil
+	}
+	cancels, err := listen(s.nc, cancelInbox, s.onCancel, s.addr.cancel())
+	if err != nil {
+		return fmt.Errorf("service %s: %w", s.id.Name, err)
+	}
+	defer cancels.stop()
+	if err := s.open(ctx); err != nil {
+		return errors.Join(fmt.Errorf("service %s: %w", s.id.Name, err), s.stop(ctx))
+	}
+	ready()
+	select {
+	case <-ctx.Done():
+		return s.stop(ctx)
+	case <-s.pools[0].feed.closed: // nobody but the connection ends it here
+		err := fmt.Errorf("service %s: endpoints: %w", s.id.Name, nats.ErrConnectionClosed)
+		return errors.Join(err, s.stop(ctx))
+	}
+}
+
+// open subscribes each pool to its endpoint's three subjects: any instance,
+// this one, each. It returns when the server knows, so that a call made after
+// it is answered.
+func (s *server) open(ctx context.Context) error {
+	for _, p := range s.pools {
+		p.start()
+		for _, sub := range []struct{ subject, queue string }{
+			{s.addr.any(p.ep.name), queueGroup},
+			{s.addr.instance(p.ep.name, s.id.Instance), ""},
+			{s.addr.instance(p.ep.name, instanceAll), ""},
+		} {
+			if err := p.feed.add(sub.subject, sub.queue); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(ctx, s.nc); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("flush subscriptions: %w", err)
+	}
+	return nil
+}
+
+// stop ends the taking of calls and waits for those that came. Near the end of
+// the drain timeout the handlers' contexts are cancelled; it does not return
+// while one runs, so that a supervisor can name the handler that hangs.
+func (s *server) stop(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	soft, cancel := context.WithTimeout(ctx, s.drain-s.drain/10)
+	defer cancel()
+	for _, p := range s.pools {
+		p.feed.seal()
+		p.feed.drain()
+	}
+	clean := true
+	for _, p := range s.pools {
+		clean = p.finish(soft) && clean
+	}
+	if clean {
+		return flushAtEnd(ctx, s.nc)
+	}
+	for _, p := range s.pools {
+		p.feed.close()
+		for _, x := range p.abort(errStopped) {
+			s.refuse(p.ep, x)
+		}
+	}
+	for _, p := range s.pools {
+		p.finish(ctx)
+	}
+	return errors.Join(fmt.Errorf("service %s: %w", s.id.Name, ErrDrainTimeout), flushAtEnd(ctx, s.nc))
+}
+
+// onCancel is told by a caller that it gave up: the body is its reply inbox.
+func (s *server) onCancel(m *nats.Msg) {
+	inbox := string(m.Data)
+	if !s.guard.allows(inbox) {
+		return
+	}
+	now := time.Now()
+	for _, p := range s.pools {
+		if p.cancel(inbox, now) {
+			return
+		}
+	}
+}
+
+// flush waits until the server has seen what was sent so far.
+func flush(ctx context.Context, nc *nats.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	return nc.FlushWithContext(ctx)
+}
+
+// flushAtEnd is for the end: without a server there is nothing to wait for.
+func flushAtEnd(ctx context.Context, nc *nats.Conn) error {
+	if !nc.IsConnected() {
+		return nil
+	}
+	if err := flush(ctx, nc); err != nil && nc.IsConnected() {
+		return fmt.Errorf("service: flush: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/subject"
+	"github.com/agner-go/agner/pkg/consume"
+	"github.com/agner-go/agner/pkg/publish"
+	"github.com/agner-go/agner/pkg/supervise"
+)
+
+// Service is one instance of a service: its identity, its handlers of events
+// and calls, and its children. It is safe for concurrent use.
+type Service struct {
+	nc          *nats.Conn
+	js          jetstream.JetStream
+	cfg         Config // with defaults
+	id          identity
+	addr        address
+	description string
+	metadata    map[string]string
+	guard       replyGuard
+	log         *slog.Logger
+	endpoints   []*endpoint
+	consumer    *consume.Consumer // nil without subscriptions
+	tree        *supervise.Supervisor
+	badReplies  atomic.Int64
+	badReplyLog everySecond
+
+	mu        sync.Mutex
+	state     State
+	started   time.Time
+	stopping  context.Context //nolint:containedctx // of the Run that goes on: ends before those of its children
+	server    *server         // of the last Run
+	client    *Client
+	publisher *publish.Publisher
+}
+
+// New checks the configuration and the parts, and starts nothing: no
+// subscription, no stream, no goroutine. The connection stays the caller's; it
+// must outlive Run and is best made by [Connect].
+func New(nc *nats.Conn, cfg Config, all ...Part) (*Service, error) {
+	s, err := newService(nc, cfg.withDefaults(), all)
+	if err != nil {
+		return nil, fmt.Errorf("service: new %.60q: %w", cfg.Name, err)
+	}
+	return s, nil
+}
+
+func newService(nc *nats.Conn, cfg Config, all []Part) (*Service, error) {
+	if nc == nil {
+		return nil, fmt.Errorf("connection is nil: %w", ErrConfig)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		nc: nc, js: js, cfg: cfg, log: cfg.Logger,
+		id:          identity{Name: cfg.Name, Instance: cfg.Instance, Version: cfg.Version},
+		addr:        address{ns: subject.Namespace(cfg.Namespace), service: cfg.Name},
+		description: cfg.Description, metadata: cfg.Metadata,
+		state: StateIdle,
+	}
+	if s.guard, err = newReplyGuard(cfg.ReplyPrefixes); err != nil {
+		return nil, err
+	}
+	parts, err := collect(all)
+	if err != nil {
+		return nil, err
+	}
+	s.endpoints = parts.endpoints
+	for _, ep := range s.endpoints {
+		ep.handle = chain(cfg.Interceptors, ep.handle)
+	}
+	if len(parts.subscriptions) > 0 {
+		if s.consumer, err = consume.New(js, cfg.Consume, parts.subscriptions...); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.renew(); err != nil {
+		return nil, err
+	}
+	s.tree, err = s.newTree(parts.children)
+	return s, err
+}
+
+// renew makes the publisher and the client for the next Run.
+func (s *Service) renew() error {
+	pub, err := publish.New(s.js, s.cfg.Publish)
+	if err != nil {
+		return err
+	}
+	cl, err := NewClient(s.nc, ClientConfig{
+		Namespace: s.cfg.Namespace, Timeout: s.cfg.CallTimeout, Interceptors: s.cfg.ClientInterceptors,
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.publisher, s.client = pub, cl
+	return nil
+}
+
+// Instance is the id by which [ToInstance] reaches this process.
+func (s *Service) Instance() string { return s.id.Instance }
+
+// Client makes calls to other services. It is closed at the end of Run, after
+// which this returns a new one.
+func (s *Service) Client() *Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}
+
+// Publisher publishes events with the service's source. It is closed at the
+// end of Run, when what is in flight is acknowledged; after that this returns
+// a new one.
+func (s *Service) Publisher() *publish.Publisher {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.publisher
+}
+
+// Run serves until ctx ends, then drains: it takes no more calls and events,
+// finishes those that it has within DrainTimeout, stops the children of [Add]
+// in reverse order, and waits for what was published. Discovery answers until
+// then.
+//
+// Handlers and children run under a supervisor, which restarts what fails,
+// waits without cost for the connection to come back, and gives up when the
+// failures do not end.
+//
+// Run returns nil after a clean drain; an error that wraps [ErrDrainTimeout]
+// if handlers outlasted it; a [supervise.ShutdownError] that names what did
+// not stop; a [supervise.IntensityError] if the supervisor gave up; an error
+// that wraps nats.ErrConnectionClosed once the connection is closed for good;
+// and [ErrRunning] while another Run goes on. It may be called again once it
+// has returned.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	closed := s.nc.StatusChanged(nats.CLOSED)
+	defer s.nc.RemoveStatusListener(closed)
+	if s.nc.IsClosed() {
+		cancel(nats.ErrConnectionClosed)
+	}
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case <-closed:
+			cancel(nats.ErrConnectionClosed)
+		case <-ctx.Done():
+		}
+		s.setState(StateDraining)
+	}()
+	err := s.supervised(ctx)
+	cancel(nil)
+	<-watching
+	if errors.Is(context.Cause(ctx), nats.ErrConnectionClosed) {
+		err = errors.Join(fmt.Errorf("service %s: %w", s.id.Name, nats.ErrConnectionClosed), err)
+	}
+	return errors.Join(err, s.end(context.WithoutCancel(ctx)))
+}
+
+func (s *Service) begin(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != StateIdle {
+		return fmt.Errorf("service %s: %w", s.id.Name, ErrRunning)
+	}
+	s.state, s.started, s.stopping = StateStarting, time.Now().UTC(), ctx
+	return nil
+}
+
+func (s *Service) setState(state State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = state
+}
+
+// supervised runs the tree between the first and the last answer of
+// discovery.
+func (s *Service) supervised(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	discovery, err := s.startDiscovery()
+	if err != nil {
+		return err
+	}
+	defer discovery.stop()
+	return s.tree.RunReady(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.state == StateStarting {
+			s.state = StateReady
+		}
+	})
+}
+
+// end closes what only waits, and makes it anew for the next Run.
+func (s *Service) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	err := errors.Join(s.Publisher().Close(ctx), s.Client().Close(ctx), s.renew())
+	s.setState(StateIdle)
+	if s.nc.IsClosed() {
+		return nil
+	}
+	return err
+}
