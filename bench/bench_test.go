@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -47,9 +48,15 @@ func TestRawSendsTheMessageIDOfAgner(t *testing.T) {
 // samples as small as they get.
 func TestEveryWorkIsVerified(t *testing.T) {
 	var out, progress bytes.Buffer
-	args := []string{"-rounds", "2", "-scale", "1000000", "-json"}
+	cpu, mem := filepath.Join(t.TempDir(), "cpu"), filepath.Join(t.TempDir(), "mem")
+	args := []string{"-rounds", "2", "-scale", "1000000", "-json", "-cpuprofile", cpu, "-memprofile", mem}
 	if err := run(t.Context(), args, strings.NewReader(""), &out, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
+	}
+	for _, f := range []string{cpu, mem} {
+		if info, err := os.Stat(f); err != nil || info.Size() == 0 {
+			t.Errorf("profile %s: %v", f, err)
+		}
 	}
 	have := map[string][]string{}
 	dec := json.NewDecoder(&out)

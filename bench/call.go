@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// call measures callers that each wait for the reply to one order before they
+// callWith measures callers that each wait for the reply to one order before they
 // send the next.
-func call(workers int) func(context.Context, string, contender, int) (sample, error) {
+func callWith(workers int) func(context.Context, string, contender, int) (sample, error) {
 	return func(ctx context.Context, url string, c contender, ops int) (_ sample, err error) {
 		s, err := openSession(ctx, url)
 		if err != nil {

@@ -13,9 +13,9 @@ import (
 // ackPoll is how often the server is asked whether it has every ack.
 const ackPoll = 2 * time.Millisecond
 
-// consume measures a group that drains a full stream: from the first event that
+// consumeWith measures a group that drains a full stream: from the first event that
 // a handler is given until the server has the ack of the last.
-func consume(workers int) func(context.Context, string, contender, int) (sample, error) {
+func consumeWith(workers int) func(context.Context, string, contender, int) (sample, error) {
 	return func(ctx context.Context, url string, c contender, ops int) (_ sample, err error) {
 		s, err := openSession(ctx, url)
 		if err != nil {

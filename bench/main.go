@@ -32,6 +32,7 @@ type config struct {
 	works         []work
 	contenders    []contender
 	json          bool
+	profiles      profiles
 }
 
 func run(ctx context.Context, args []string, in io.Reader, out, progress io.Writer) error {
@@ -46,7 +47,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, progress io.Writ
 	if err != nil {
 		return err
 	}
-	err = measure(ctx, cfg, srv.url, out, progress)
+	stopProfiles, err := cfg.profiles.start()
+	if err == nil {
+		err = errors.Join(measure(ctx, cfg, srv.url, out, progress), stopProfiles())
+	}
 	return errors.Join(err, srv.stop())
 }
 
@@ -60,6 +64,8 @@ func parse(args []string, errs io.Writer) (config, error) {
 	f.StringVar(&ws, "works", "", "comma-separated `names`; default all: "+strings.Join(names(works(), work.title), ","))
 	f.StringVar(&cs, "contenders", "", "comma-separated `names`; default all: "+strings.Join(names(contenders(), contender.Name), ","))
 	f.BoolVar(&cfg.json, "json", false, "print one JSON object a row instead of tables")
+	f.StringVar(&cfg.profiles.cpu, "cpuprofile", "", "write a CPU profile of this process to `file`")
+	f.StringVar(&cfg.profiles.mem, "memprofile", "", "write a profile of all allocations to `file`")
 	if err := f.Parse(args); err != nil {
 		return config{}, err
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// publish measures goroutines that publish one order after the other, each
+// publishWith measures goroutines that publish one order after the other, each
 // waiting until its order is stored.
-func publish(workers int) func(context.Context, string, contender, int) (sample, error) {
+func publishWith(workers int) func(context.Context, string, contender, int) (sample, error) {
 	return func(ctx context.Context, url string, c contender, ops int) (_ sample, err error) {
 		s, err := openSession(ctx, url)
 		if err != nil {

@@ -18,13 +18,13 @@ type work struct {
 
 func works() []work {
 	return []work{
-		{"publish-sync", 2_000, baseRaw, publish(1)},
-		{"publish-sync-64", 20_000, baseRaw, publish(64)},
+		{"publish-sync", 2_000, baseRaw, publishWith(1)},
+		{"publish-sync-64", 20_000, baseRaw, publishWith(64)},
 		{"publish-async", 50_000, baseRaw, publishAsync},
-		{"consume-1", 100_000, baseRaw, consume(1)},
-		{"consume-16", 100_000, baseRaw, consume(16)},
-		{"call-1", 2_000, baseRaw, call(1)},
-		{"call-64", 20_000, baseRaw, call(64)},
+		{"consume-1", 100_000, baseRaw, consumeWith(1)},
+		{"consume-16", 100_000, baseRaw, consumeWith(16)},
+		{"call-1", 2_000, baseRaw, callWith(1)},
+		{"call-64", 20_000, baseRaw, callWith(64)},
 		{"encode", 100_000, baseSDK, loop(contender.Encode)},
 		{"decode", 100_000, baseSDK, loop(contender.Decode)},
 	}
