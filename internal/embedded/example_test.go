@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/agner-go/agner/internal/embedded"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/embedded"
 )
 
 func ExampleStart() {
@@ -17,7 +18,11 @@ func ExampleStart() {
 		fmt.Println(err)
 		return
 	}
-	defer s.Shutdown(ctx)
+	defer func() {
+		if err := s.Shutdown(ctx); err != nil {
+			fmt.Println(err)
+		}
+	}()
 	nc, err := s.ConnectInProcess()
 	if err != nil {
 		fmt.Println(err)

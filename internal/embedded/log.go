@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -49,7 +48,7 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fatalErr == nil {
-		l.fatalErr = errors.New(fmt.Sprintf(format, v...))
+		l.fatalErr = fmt.Errorf(format, v...)
 	}
 }
 

@@ -15,11 +15,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/embedded"
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/embedded"
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
@@ -115,7 +116,11 @@ func TestBusyPortIsToldAndReleasesTheStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() {
+		if err := taken.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	cfg := embedded.Config{Port: taken.Addr().(*net.TCPAddr).Port, StoreDir: t.TempDir()}
 	_, err = embedded.Start(cfg)
 	if !errors.Is(err, embedded.ErrPortBusy) || !strings.Contains(err.Error(), taken.Addr().String()) {

@@ -4,9 +4,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 // TestBubbleCanary fails when nats-server or nats.go no longer run in fake
@@ -19,10 +20,10 @@ func TestBubbleCanary(t *testing.T) {
 			testserver.Bubble(t, redeliversAfterAckWait)
 		})
 	}
-	real := time.Since(began)
-	t.Logf("%d bubbles of 30 fake seconds took %s", bubbles, real)
-	if real > bubbles*10*time.Second {
-		t.Errorf("%d bubbles took %s of real time", bubbles, real)
+	took := time.Since(began)
+	t.Logf("%d bubbles of 30 fake seconds took %s", bubbles, took)
+	if took > bubbles*10*time.Second {
+		t.Errorf("%d bubbles took %s of real time", bubbles, took)
 	}
 }
 
@@ -82,6 +83,7 @@ func nextMsg(t *testing.T, cons jetstream.Consumer) jetstream.Msg {
 
 func TestBubbleSurvivesARestart(t *testing.T) {
 	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+		t.Helper()
 		nc := s.Connect(t)
 		js, err := jetstream.New(nc)
 		if err != nil {

@@ -24,7 +24,7 @@ const readyTimeout = 60 * time.Second
 // a store that stay the same over restarts. It is safe for concurrent use; two
 // overlapping starts are refused by the lock on the store.
 type Child struct {
-	t    testing.TB
+	tb   testing.TB
 	name string
 	set  settings
 	log  *logBuffer
@@ -45,33 +45,33 @@ type process struct {
 // StartChild runs a server in a child process until the test ends. The child is
 // this test binary again, so the package needs a TestMain that calls [Main].
 // Should the tests die in whatever way, the child dies too.
-func StartChild(t testing.TB, opts ...Option) *Child {
-	t.Helper()
+func StartChild(tb testing.TB, opts ...Option) *Child {
+	tb.Helper()
 	set := newSettings(opts)
-	set.Port = reservePort(t)
-	c := newChild(t, set, "the child server")
-	c.start(t)
+	set.Port = reservePort(tb)
+	c := newChild(tb, set, "the child server")
+	c.start(tb)
 	return c
 }
 
-func newChild(t testing.TB, set settings, name string) *Child {
-	t.Helper()
+func newChild(tb testing.TB, set settings, name string) *Child {
+	tb.Helper()
 	if set.options != nil {
-		t.Fatalf("testserver: Options cannot travel to a child process: use Conf")
+		tb.Fatalf("testserver: Options cannot travel to a child process: use Conf")
 	}
 	if set.StoreDir == "" {
-		set.StoreDir = t.TempDir()
+		set.StoreDir = tb.TempDir()
 	}
-	c := &Child{t: t, name: name, set: set, log: newLogBuffer(t, name)}
-	t.Cleanup(c.Kill)
+	c := &Child{tb: tb, name: name, set: set, log: newLogBuffer(tb, name)}
+	tb.Cleanup(c.Kill)
 	return c
 }
 
-func (c *Child) start(t testing.TB) {
-	t.Helper()
+func (c *Child) start(tb testing.TB) {
+	tb.Helper()
 	p, err := c.spawn()
 	if err != nil {
-		t.Fatalf("testserver: start %s: %v", c.name, err)
+		tb.Fatalf("testserver: start %s: %v", c.name, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,14 +179,14 @@ func (c *Child) watch() (wait func()) {
 // it had handed to the operating system is not, as after a crash of the program
 // but not of the machine. On a server that is down it does nothing.
 func (c *Child) Kill() {
-	c.t.Helper()
+	c.tb.Helper()
 	p := c.take()
 	if p == nil {
 		return
 	}
 	noticed := c.watch()
 	if err := p.kill(); err != nil {
-		c.t.Errorf("testserver: kill %s: %v", c.name, err)
+		c.tb.Errorf("testserver: kill %s: %v", c.name, err)
 	}
 	noticed()
 }
@@ -194,7 +194,7 @@ func (c *Child) Kill() {
 // Stop ends the server with SIGTERM, by which nats-server shuts down in order,
 // and waits as [Child.Kill] does. On a server that is down it does nothing.
 func (c *Child) Stop() {
-	c.t.Helper()
+	c.tb.Helper()
 	p := c.take()
 	if p == nil {
 		return
@@ -210,43 +210,43 @@ func (c *Child) Stop() {
 	select {
 	case <-p.exited:
 		if p.err != nil {
-			c.t.Errorf("testserver: stop %s: %v", c.name, p.err)
+			c.tb.Errorf("testserver: stop %s: %v", c.name, p.err)
 		}
 	case <-timeout.C:
-		c.t.Errorf("testserver: stop %s: still running after %s: %v", c.name, stopTimeout, p.kill())
+		c.tb.Errorf("testserver: stop %s: still running after %s: %v", c.name, stopTimeout, p.kill())
 	}
 }
 
 // Restart starts the server again on the same store and port; one that still
 // runs is ended by [Child.Stop] first.
-func (c *Child) Restart(t testing.TB) {
-	t.Helper()
+func (c *Child) Restart(tb testing.TB) {
+	tb.Helper()
 	c.Stop()
-	c.start(t)
+	c.start(tb)
 }
 
 // Pause stops the process in its tracks with SIGSTOP: its connections stay
 // open, and nothing comes back on them.
 func (c *Child) Pause() {
-	c.t.Helper()
+	c.tb.Helper()
 	c.signal("pause", pauseProcess)
 }
 
 // Resume lets a paused process run on.
 func (c *Child) Resume() {
-	c.t.Helper()
+	c.tb.Helper()
 	c.signal("resume", resumeProcess)
 }
 
 func (c *Child) signal(what string, send func(*os.Process) error) {
-	c.t.Helper()
+	c.tb.Helper()
 	p := c.current()
 	if p == nil {
-		c.t.Errorf("testserver: %s %s: it is down", what, c.name)
+		c.tb.Errorf("testserver: %s %s: it is down", what, c.name)
 		return
 	}
 	if err := send(p.cmd.Process); err != nil {
-		c.t.Errorf("testserver: %s %s: %v", what, c.name, err)
+		c.tb.Errorf("testserver: %s %s: %v", what, c.name, err)
 	}
 }
 
@@ -262,13 +262,13 @@ func (c *Child) StoreDir() string { return c.set.StoreDir }
 
 // Connect opens a connection that is closed when the test ends. It reconnects
 // for ever, every 20 ms, unless the options say otherwise.
-func (c *Child) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
-	t.Helper()
-	return c.set.clients.dial(t, c.URL(), c.set.client, opts)
+func (c *Child) Connect(tb testing.TB, opts ...nats.Option) *nats.Conn {
+	tb.Helper()
+	return c.set.clients.dial(tb, c.URL(), c.set.client, opts)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.
-func (c *Child) JetStream(t testing.TB, opts ...nats.Option) jetstream.JetStream {
-	t.Helper()
-	return newJetStream(t, c.Connect(t, opts...))
+func (c *Child) JetStream(tb testing.TB, opts ...nats.Option) jetstream.JetStream {
+	tb.Helper()
+	return newJetStream(tb, c.Connect(tb, opts...))
 }

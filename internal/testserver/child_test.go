@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 func TestChildKeepsWhatItAcknowledgedOverAKill(t *testing.T) {

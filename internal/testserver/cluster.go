@@ -42,7 +42,7 @@ type ChildCluster struct {
 
 // Peers is what clients see of a cluster. It is safe for concurrent use.
 type Peers struct {
-	t      testing.TB
+	tb     testing.TB
 	names  []string
 	urls   []string
 	client []nats.Option
@@ -54,35 +54,35 @@ type Peers struct {
 
 // StartCluster runs a cluster of n servers, 3 if n is 0, until the test ends.
 // It returns when a stream of n replicas can be made, after about a second.
-func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
-	t.Helper()
+func StartCluster(tb testing.TB, n int, opts ...Option) *Cluster {
+	tb.Helper()
 	c := &Cluster{}
-	sets := clusterSettings(t, n, opts)
+	sets := clusterSettings(tb, n, opts)
 	for _, set := range sets {
-		c.Servers = append(c.Servers, startServer(t, set, set.Name))
+		c.Servers = append(c.Servers, startServer(tb, set, set.Name))
 	}
-	c.connect(t, sets)
+	c.connect(tb, sets)
 	return c
 }
 
 // StartChildCluster is [StartCluster] with a child process for each server.
-func StartChildCluster(t testing.TB, n int, opts ...Option) *ChildCluster {
-	t.Helper()
+func StartChildCluster(tb testing.TB, n int, opts ...Option) *ChildCluster {
+	tb.Helper()
 	c := &ChildCluster{}
-	sets := clusterSettings(t, n, opts)
+	sets := clusterSettings(tb, n, opts)
 	for _, set := range sets {
-		child := newChild(t, set, set.Name)
-		child.start(t)
+		child := newChild(tb, set, set.Name)
+		child.start(tb)
 		c.Children = append(c.Children, child)
 	}
-	c.connect(t, sets)
+	c.connect(tb, sets)
 	return c
 }
 
 // clusterSettings are one server's each; the servers know each other's routes
 // from the start, for their ports are fixed.
-func clusterSettings(t testing.TB, n int, opts []Option) []settings {
-	t.Helper()
+func clusterSettings(tb testing.TB, n int, opts []Option) []settings {
+	tb.Helper()
 	if n == 0 {
 		n = clusterSize
 	}
@@ -94,8 +94,8 @@ func clusterSettings(t testing.TB, n int, opts []Option) []settings {
 		sets[i].clients = sets[0].clients
 		sets[i].Name = "n" + strconv.Itoa(i+1)
 		sets[i].ClusterName = "testserver"
-		sets[i].Port = reservePort(t)
-		sets[i].ClusterPort = reservePort(t)
+		sets[i].Port = reservePort(tb)
+		sets[i].ClusterPort = reservePort(tb)
 		routes = append(routes, portURL(sets[i].ClusterPort))
 	}
 	for i := range sets {
@@ -104,24 +104,24 @@ func clusterSettings(t testing.TB, n int, opts []Option) []settings {
 	return sets
 }
 
-func (p *Peers) connect(t testing.TB, sets []settings) {
-	t.Helper()
-	p.t = t
+func (p *Peers) connect(tb testing.TB, sets []settings) {
+	tb.Helper()
+	p.tb = tb
 	for _, set := range sets {
 		p.names = append(p.names, set.Name)
 		p.urls = append(p.urls, portURL(set.Port))
 	}
 	p.client, p.clients = sets[0].client, sets[0].clients
 	// Short pings: the server at the other end may be paused.
-	p.admin = p.Connect(t, nats.PingInterval(500*time.Millisecond), nats.MaxPingsOutstanding(2))
-	p.js = newJetStream(t, p.admin)
-	Eventually(t, electionTimeout, p.probe, "cluster ready")
+	p.admin = p.Connect(tb, nats.PingInterval(500*time.Millisecond), nats.MaxPingsOutstanding(2))
+	p.js = newJetStream(tb, p.admin)
+	Eventually(tb, electionTimeout, p.probe, "cluster ready")
 }
 
 // probe makes and deletes a stream on all servers, which is the one sure sign
 // that all of them have joined and agree on a leader.
 func (p *Peers) probe() error {
-	ctx, cancel := context.WithTimeout(p.t.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(p.tb.Context(), requestTimeout)
 	defer cancel()
 	const name = "TESTSERVER_PROBE"
 	_, err := p.js.CreateStream(ctx, jetstream.StreamConfig{
@@ -138,23 +138,23 @@ func (p *Peers) URL() string { return strings.Join(p.urls, ",") }
 
 // Connect opens a connection to any of the servers, closed when the test ends.
 // It reconnects for ever, every 20 ms, unless the options say otherwise.
-func (p *Peers) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
-	t.Helper()
-	return p.clients.dial(t, p.URL(), p.client, opts)
+func (p *Peers) Connect(tb testing.TB, opts ...nats.Option) *nats.Conn {
+	tb.Helper()
+	return p.clients.dial(tb, p.URL(), p.client, opts)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.
-func (p *Peers) JetStream(t testing.TB, opts ...nats.Option) jetstream.JetStream {
-	t.Helper()
-	return newJetStream(t, p.Connect(t, opts...))
+func (p *Peers) JetStream(tb testing.TB, opts ...nats.Option) jetstream.JetStream {
+	tb.Helper()
+	return newJetStream(tb, p.Connect(tb, opts...))
 }
 
 // Leader waits until stream has a leader, and returns its index in Servers or
 // Children.
 func (p *Peers) Leader(stream string) int {
-	p.t.Helper()
+	p.tb.Helper()
 	var leader int
-	Eventually(p.t, electionTimeout, func() (err error) {
+	Eventually(p.tb, electionTimeout, func() (err error) {
 		leader, err = p.leader(stream)
 		return err
 	}, "leader of %s", stream)
@@ -174,7 +174,7 @@ func (p *Peers) leader(stream string) (int, error) {
 }
 
 func (p *Peers) cluster(stream string) (*jetstream.ClusterInfo, error) {
-	ctx, cancel := context.WithTimeout(p.t.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(p.tb.Context(), requestTimeout)
 	defer cancel()
 	s, err := p.js.Stream(ctx, stream)
 	if err != nil {
@@ -190,9 +190,9 @@ func (p *Peers) cluster(stream string) (*jetstream.ClusterInfo, error) {
 // StepDown makes the leader of stream give up, and waits until another server
 // leads. It returns the index of that one.
 func (p *Peers) StepDown(stream string) int {
-	p.t.Helper()
+	p.tb.Helper()
 	was := p.Leader(stream)
-	Eventually(p.t, electionTimeout, func() error {
+	Eventually(p.tb, electionTimeout, func() error {
 		now, err := p.leader(stream)
 		switch {
 		case err != nil:
@@ -209,7 +209,7 @@ func (p *Peers) StepDown(stream string) int {
 }
 
 func (p *Peers) stepDown(stream string) error {
-	ctx, cancel := context.WithTimeout(p.t.Context(), requestTimeout)
+	ctx, cancel := context.WithTimeout(p.tb.Context(), requestTimeout)
 	defer cancel()
 	msg, err := p.admin.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil)
 	if err != nil {
@@ -230,8 +230,8 @@ func (p *Peers) stepDown(stream string) error {
 // WaitCurrent waits until every replica of stream is online and has caught up,
 // such as after a restart.
 func (p *Peers) WaitCurrent(stream string) {
-	p.t.Helper()
-	Eventually(p.t, electionTimeout, func() error {
+	p.tb.Helper()
+	Eventually(p.tb, electionTimeout, func() error {
 		info, err := p.cluster(stream)
 		if err != nil {
 			return err

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 func makeReplicated(t *testing.T, js jetstream.JetStream) {
@@ -19,11 +20,11 @@ func makeReplicated(t *testing.T, js jetstream.JetStream) {
 	}
 }
 
-// publish stores n messages, once each, whatever happens to the servers
+// publishTen stores ten messages, once each, whatever happens to the servers
 // meanwhile.
-func publish(t *testing.T, js jetstream.JetStream, n int) {
+func publishTen(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
-	for range n {
+	for range 10 {
 		id := jetstream.WithMsgID(nats.NewInbox())
 		testserver.Eventually(t, 30*time.Second, func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -41,7 +42,7 @@ func TestClusterElectsAndStepsDown(t *testing.T) {
 	t.Logf("ready in %s", time.Since(began))
 	js := c.JetStream(t)
 	makeReplicated(t, js)
-	publish(t, js, 10)
+	publishTen(t, js)
 
 	if n := len(c.Servers[0].Connect(t).DiscoveredServers()); n == 0 {
 		t.Error("a client of the cluster learns of no other server")
@@ -62,7 +63,7 @@ func TestClusterElectsAndStepsDown(t *testing.T) {
 	if third := c.Leader("EVENTS"); third == second {
 		t.Errorf("server %d leads while it is down", third)
 	}
-	publish(t, js, 10)
+	publishTen(t, js)
 	c.Servers[second].Restart(t)
 	c.WaitCurrent("EVENTS")
 	requireMsgs(t, js, 20)
@@ -77,7 +78,7 @@ func TestChildClusterSurvivesAKill(t *testing.T) {
 	t.Logf("ready in %s", time.Since(began))
 	js := c.JetStream(t)
 	makeReplicated(t, js)
-	publish(t, js, 10)
+	publishTen(t, js)
 
 	leader := c.Leader("EVENTS")
 	killed := (leader + 1) % len(c.Children)
@@ -90,7 +91,7 @@ func TestChildClusterSurvivesAKill(t *testing.T) {
 		t.Errorf("server %d leads though it was killed", now)
 	}
 	t.Logf("a leader after %s", time.Since(began))
-	publish(t, js, 10)
+	publishTen(t, js)
 	c.Children[killed].Restart(t)
 	c.WaitCurrent("EVENTS")
 	requireMsgs(t, js, 20)

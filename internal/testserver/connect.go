@@ -37,19 +37,19 @@ type clients struct {
 }
 
 // dial connects to urls, closed when the test ends.
-func (c *clients) dial(t testing.TB, urls string, opts ...[]nats.Option) *nats.Conn {
-	t.Helper()
+func (c *clients) dial(tb testing.TB, urls string, opts ...[]nats.Option) *nats.Conn {
+	tb.Helper()
 	nc, err := nats.Connect(urls, clientOptions(opts...)...)
-	return c.connected(t, nc, err)
+	return c.connected(tb, nc, err)
 }
 
 // connected has nc closed when the test ends.
-func (c *clients) connected(t testing.TB, nc *nats.Conn, err error) *nats.Conn {
-	t.Helper()
+func (c *clients) connected(tb testing.TB, nc *nats.Conn, err error) *nats.Conn {
+	tb.Helper()
 	if err != nil {
-		t.Fatalf("testserver: connect: %v", err)
+		tb.Fatalf("testserver: connect: %v", err)
 	}
-	t.Cleanup(nc.Close)
+	tb.Cleanup(nc.Close)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.conns = append(c.conns, nc)
@@ -90,11 +90,11 @@ func (c *clients) watch(affected func(*nats.Conn) bool) (wait func()) {
 	}
 }
 
-func newJetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
-	t.Helper()
+func newJetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
+	tb.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		t.Fatalf("testserver: jetstream: %v", err)
+		tb.Fatalf("testserver: jetstream: %v", err)
 	}
 	return js
 }

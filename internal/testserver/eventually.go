@@ -19,8 +19,8 @@ const pollEvery = 5 * time.Millisecond
 // [Bubble] both times are fake ones.
 //
 // Like t.FailNow, it must be called from the goroutine that runs the test.
-func Eventually[C func() bool | func() error](t testing.TB, timeout time.Duration, cond C, format string, args ...any) {
-	t.Helper()
+func Eventually[C func() bool | func() error](tb testing.TB, timeout time.Duration, cond C, format string, args ...any) {
+	tb.Helper()
 	check := checker(cond)
 	err := check()
 	if err == nil {
@@ -40,7 +40,7 @@ func Eventually[C func() bool | func() error](t testing.TB, timeout time.Duratio
 			if err = check(); err == nil {
 				return
 			}
-			t.Fatalf("after %s: "+format+": %v", append(append([]any{timeout}, args...), err)...)
+			tb.Fatalf("after %s: "+format+": %v", append(append([]any{timeout}, args...), err)...)
 		}
 	}
 }

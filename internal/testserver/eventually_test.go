@@ -13,29 +13,29 @@ import (
 func TestEventually(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		call func(t testing.TB)
+		call func(tb testing.TB)
 		want string // of the failure; empty means none
 	}{
-		"at once, whatever the timeout": {func(t testing.TB) {
-			t.Helper()
-			testserver.Eventually(t, 0, func() bool { return true }, "never said")
+		"at once, whatever the timeout": {func(tb testing.TB) {
+			tb.Helper()
+			testserver.Eventually(tb, 0, func() bool { return true }, "never said")
 		}, ""},
-		"at last": {func(t testing.TB) {
-			t.Helper()
+		"at last": {func(tb testing.TB) {
+			tb.Helper()
 			began := time.Now()
-			testserver.Eventually(t, time.Minute, func() bool { return time.Since(began) > 40*time.Second }, "never said")
+			testserver.Eventually(tb, time.Minute, func() bool { return time.Since(began) > 40*time.Second }, "never said")
 			if took := time.Since(began); took > 41*time.Second {
-				t.Errorf("took %s", took)
+				tb.Errorf("took %s", took)
 			}
 		}, ""},
-		"never true": {func(t testing.TB) {
-			t.Helper()
-			testserver.Eventually(t, time.Minute, func() bool { return false }, "event %d", 7)
+		"never true": {func(tb testing.TB) {
+			tb.Helper()
+			testserver.Eventually(tb, time.Minute, func() bool { return false }, "event %d", 7)
 		}, "after 1m0s: event 7: the condition does not hold"},
-		"last error": {func(t testing.TB) {
-			t.Helper()
+		"last error": {func(tb testing.TB) {
+			tb.Helper()
 			began := time.Now()
-			testserver.Eventually(t, time.Minute, func() error {
+			testserver.Eventually(tb, time.Minute, func() error {
 				return errors.New("at " + time.Since(began).String())
 			}, "event")
 		}, "after 1m0s: event: at 1m0s"},

@@ -17,7 +17,8 @@ const (
 	// CutBefore loses the message and the connection with it.
 	CutBefore
 	// CutAfter passes the message on and loses the connection: of a publish,
-	// the server has it and the client never hears so.
+	// the server has it and the client never hears so, even if it is back
+	// before the ack.
 	CutAfter
 )
 

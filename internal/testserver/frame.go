@@ -8,6 +8,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -33,8 +34,8 @@ type Frame struct {
 	// Reply is the reply subject: the inbox of a request, or the $JS.ACK
 	// subject of a delivery.
 	Reply string
-	// Answers is the subject to which this connection published the request
-	// that the frame answers, if it does: of a publish ack, where was published.
+	// Answers is the subject to which the request went that this frame answers,
+	// if it does: of a publish ack, the subject of the publish.
 	Answers string
 	// Header is the raw header block and Data the payload.
 	Header, Data []byte
@@ -147,25 +148,47 @@ func withoutPeers(line, body []byte) []byte {
 	return bytes.Join([][]byte{[]byte("INFO "), out, []byte("\r\n")}, nil)
 }
 
-// requests remembers the reply subjects of one connection's latest requests.
+// requests remembers the reply subjects of the latest requests through a proxy,
+// of all connections: a client that reconnects listens on the same ones.
 type requests struct {
+	mu      sync.Mutex
 	subject map[string]string
 	order   []string
+	lost    map[string]bool
 }
 
-// requestMemory is far more than a client has under way at once.
+// requestMemory is far more than the clients have under way at once.
 const requestMemory = 1 << 16
 
 func (q *requests) add(reply, subject string) {
-	if q.subject == nil {
-		q.subject = make(map[string]string)
-	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if _, known := q.subject[reply]; !known {
 		q.order = append(q.order, reply)
 	}
 	q.subject[reply] = subject
 	if len(q.order) > requestMemory {
 		delete(q.subject, q.order[0])
+		delete(q.lost, q.order[0])
 		q.order = q.order[1:]
 	}
+}
+
+// lose says that whatever comes to reply must not reach the client.
+func (q *requests) lose(reply string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lost[reply] = true
+}
+
+// answered returns the subject of the request that a message to reply answers,
+// if any, and whether that answer is lost.
+func (q *requests) answered(reply string) (subject string, lost bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.subject[reply], q.lost[reply]
+}
+
+func newRequests() *requests {
+	return &requests{subject: make(map[string]string), lost: make(map[string]bool)}
 }

@@ -68,12 +68,13 @@ func TestInfoHidesTheOtherServers(t *testing.T) {
 
 func TestRequestsForgetTheOldest(t *testing.T) {
 	t.Parallel()
-	var q requests
+	q := newRequests()
 	q.add("first", "s")
+	q.lose("first")
 	for i := range requestMemory {
 		q.add(strconv.Itoa(i), "s")
 	}
-	if _, known := q.subject["first"]; known {
+	if subject, lost := q.answered("first"); subject != "" || lost {
 		t.Error("the oldest is still known")
 	}
 	if len(q.subject) > requestMemory {

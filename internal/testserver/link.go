@@ -13,9 +13,6 @@ type link struct {
 	ends   map[Direction]*end
 	closed chan struct{}
 	once   sync.Once
-
-	mu       sync.Mutex
-	requests requests
 }
 
 // end is where one direction comes from and goes to. Delayed messages are
@@ -67,22 +64,24 @@ func (l *link) pump(dir Direction) {
 			}
 			continue
 		}
-		if !l.handle(raw, l.relate(*frame), more) {
+		if l.lost(frame) {
+			raw = nil
+		}
+		if !l.handle(raw, *frame, more) {
 			return
 		}
 	}
 }
 
-// relate notes a request and recognizes its answer.
-func (l *link) relate(f Frame) Frame {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// lost notes a request and recognizes an answer, and says whether that must not
+// arrive.
+func (l *link) lost(f *Frame) (lost bool) {
 	if f.Direction == ToClient {
-		f.Answers = l.requests.subject[f.Subject]
+		f.Answers, lost = l.proxy.requests.answered(f.Subject)
 	} else if f.Reply != "" {
-		l.requests.add(f.Reply, f.Subject)
+		l.proxy.requests.add(f.Reply, f.Subject)
 	}
-	return f
+	return lost
 }
 
 // handle passes a message on unless a fault hits it, and says whether the
@@ -100,8 +99,12 @@ func (l *link) handle(raw []byte, f Frame, more bool) bool {
 		l.proxy.wg.Go(func() { l.passLater(f.Direction, raw, hit.fault.Delay) })
 		return l.pass(f.Direction, nil, more)
 	case CutAfter:
-		// The sender's side goes first, so that no answer can reach it.
+		// The sender's side goes first, and an answer is lost wherever it
+		// comes: the client may have reconnected by then.
 		_ = l.ends[f.Direction].from.Close()
+		if f.Direction == ToServer && f.Reply != "" {
+			l.proxy.requests.lose(f.Reply)
+		}
 		l.pass(f.Direction, raw, false)
 		return false
 	case CutBefore:

@@ -20,15 +20,15 @@ type logBuffer struct {
 // newLogBuffer returns a buffer that is shown when the test ends and has
 // failed. Ask for it before starting the server: cleanups run last in first
 // out, so the log then includes the shutdown.
-func newLogBuffer(t testing.TB, name string) *logBuffer {
-	t.Helper()
+func newLogBuffer(tb testing.TB, name string) *logBuffer {
+	tb.Helper()
 	b := &logBuffer{}
-	t.Cleanup(func() {
-		if !t.Failed() {
+	tb.Cleanup(func() {
+		if !tb.Failed() {
 			return
 		}
 		if text := b.String(); text != "" {
-			t.Logf("log of %s:\n%s", name, text)
+			tb.Logf("log of %s:\n%s", name, text)
 		}
 	})
 	return b

@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats.go"
+
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 // rerunEnv is set in a run of this test binary by one of its own tests.
@@ -41,7 +42,10 @@ func leak(never chan struct{}) { <-never }
 
 func TestChildNeedsMain(t *testing.T) {
 	t.Setenv(noMainEnv, "1")
-	text, failed := record(t, func(t testing.TB) { testserver.StartChild(t) })
+	text, failed := record(t, func(tb testing.TB) {
+		tb.Helper()
+		testserver.StartChild(tb)
+	})
 	if !failed || !strings.Contains(text, "call testserver.Main?") {
 		t.Errorf("failed: %t, said %q", failed, text)
 	}

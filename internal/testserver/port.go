@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -22,24 +23,24 @@ const (
 // test ends, restarts included. The reservation is a UDP socket on the same
 // number: it does not stand in the way of the TCP listener, every test process
 // sees it, and the system drops it if the process dies.
-func reservePort(t testing.TB) int {
-	t.Helper()
+func reservePort(tb testing.TB) int {
+	tb.Helper()
 	var last error
 	for range 1000 {
-		port := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // any port will do, nobody must be kept from guessing it
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
 		hold, err := tryPort(port)
 		if err != nil {
 			last = err
 			continue
 		}
-		t.Cleanup(func() {
+		tb.Cleanup(func() {
 			if err := hold.Close(); err != nil {
-				t.Errorf("release port %d: %v", port, err)
+				tb.Errorf("release port %d: %v", port, err)
 			}
 		})
 		return port
 	}
-	t.Fatalf("testserver: no free port on %s between %d and %d: %v", loopback, firstPort, lastPort, last)
+	tb.Fatalf("testserver: no free port on %s between %d and %d: %v", loopback, firstPort, lastPort, last)
 	return 0
 }
 
@@ -54,8 +55,7 @@ func tryPort(port int) (net.PacketConn, error) {
 		err = probe.Close()
 	}
 	if err != nil {
-		hold.Close()
-		return nil, fmt.Errorf("probe port: %w", err)
+		return nil, errors.Join(fmt.Errorf("probe port: %w", err), hold.Close())
 	}
 	return hold, nil
 }

@@ -23,7 +23,8 @@ type Proxy struct {
 	gates  map[Direction]*gate
 	wg     sync.WaitGroup
 
-	clients clients
+	clients  clients
+	requests *requests
 
 	mu      sync.Mutex
 	links   map[*link]struct{}
@@ -34,26 +35,27 @@ type Proxy struct {
 
 // StartProxy runs a proxy on loopback until the test ends. Target is the URL of
 // a server that listens: see [Listen].
-func StartProxy(t testing.TB, target string) *Proxy {
-	t.Helper()
+func StartProxy(tb testing.TB, target string) *Proxy {
+	tb.Helper()
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" {
-		t.Fatalf("testserver: proxy target %q is no URL of one server", target)
+		tb.Fatalf("testserver: proxy target %q is no URL of one server", target)
 	}
-	addr := portURL(reservePort(t))
+	addr := portURL(reservePort(tb))
 	l, err := net.Listen("tcp4", addr[len("nats://"):])
 	if err != nil {
-		t.Fatalf("testserver: proxy: %v", err)
+		tb.Fatalf("testserver: proxy: %v", err)
 	}
 	p := &Proxy{
-		target: u.Host,
-		url:    addr,
-		listen: l,
-		gates:  map[Direction]*gate{ToServer: newGate(), ToClient: newGate()},
-		links:  make(map[*link]struct{}),
+		target:   u.Host,
+		url:      addr,
+		listen:   l,
+		gates:    map[Direction]*gate{ToServer: newGate(), ToClient: newGate()},
+		requests: newRequests(),
+		links:    make(map[*link]struct{}),
 	}
 	p.wg.Go(p.accept)
-	t.Cleanup(p.stop)
+	tb.Cleanup(p.stop)
 	return p
 }
 
@@ -71,15 +73,15 @@ func (p *Proxy) URL() string { return p.url }
 
 // Connect opens a connection through the proxy that is closed when the test
 // ends. It reconnects for ever, every 20 ms, unless the options say otherwise.
-func (p *Proxy) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
-	t.Helper()
-	return p.clients.dial(t, p.url, opts)
+func (p *Proxy) Connect(tb testing.TB, opts ...nats.Option) *nats.Conn {
+	tb.Helper()
+	return p.clients.dial(tb, p.url, opts)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.
-func (p *Proxy) JetStream(t testing.TB, opts ...nats.Option) jetstream.JetStream {
-	t.Helper()
-	return newJetStream(t, p.Connect(t, opts...))
+func (p *Proxy) JetStream(tb testing.TB, opts ...nats.Option) jetstream.JetStream {
+	tb.Helper()
+	return newJetStream(tb, p.Connect(tb, opts...))
 }
 
 // Cut closes all connections, and returns how many there were, once those made

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 // proxied is a server, a proxy before it, JetStream through the proxy, and a

@@ -33,7 +33,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 
 // record runs f as a test of its own, cleanups included, and returns what it
 // logged and whether it failed.
-func record(t *testing.T, f func(t testing.TB)) (text string, failed bool) {
+func record(t *testing.T, f func(tb testing.TB)) (text string, failed bool) {
 	t.Helper()
 	r := &recorder{TB: t}
 	ended := make(chan struct{})

@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/embedded"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/embedded"
 )
 
 // stopTimeout bounds the wait for a server to stop. nats-server stops within
@@ -24,7 +25,7 @@ var errServerDown = errors.New("testserver: the server is shut down")
 // Server is a nats-server with JetStream in this process. It is safe for
 // concurrent use, except that Shutdown and Restart must not overlap.
 type Server struct {
-	t   testing.TB
+	tb  testing.TB
 	set settings
 	log *logBuffer
 
@@ -36,31 +37,31 @@ var _ nats.InProcessConnProvider = (*Server)(nil)
 
 // Start runs a server on a store of its own until the test ends. It opens no
 // socket without [Listen]. It takes a few milliseconds.
-func Start(t testing.TB, opts ...Option) *Server {
-	t.Helper()
+func Start(tb testing.TB, opts ...Option) *Server {
+	tb.Helper()
 	set := newSettings(opts)
 	if set.listen {
-		set.Port = reservePort(t)
+		set.Port = reservePort(tb)
 	}
-	return startServer(t, set, "the server")
+	return startServer(tb, set, "the server")
 }
 
-func startServer(t testing.TB, set settings, name string) *Server {
-	t.Helper()
+func startServer(tb testing.TB, set settings, name string) *Server {
+	tb.Helper()
 	if set.StoreDir == "" {
-		set.StoreDir = t.TempDir()
+		set.StoreDir = tb.TempDir()
 	}
-	s := &Server{t: t, set: set, log: newLogBuffer(t, name)}
-	s.start(t)
-	t.Cleanup(s.Shutdown)
+	s := &Server{tb: tb, set: set, log: newLogBuffer(tb, name)}
+	s.start(tb)
+	tb.Cleanup(s.Shutdown)
 	return s
 }
 
-func (s *Server) start(t testing.TB) {
-	t.Helper()
+func (s *Server) start(tb testing.TB) {
+	tb.Helper()
 	run, err := s.set.start(s.log.logger())
 	if err != nil {
-		t.Fatalf("testserver: %v", err)
+		tb.Fatalf("testserver: %v", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +93,7 @@ func (s *Server) current() *embedded.Server {
 // connections made by this package have noticed. Its store stays, for
 // [Server.Restart]. On a server that is down it does nothing.
 func (s *Server) Shutdown() {
-	s.t.Helper()
+	s.tb.Helper()
 	s.mu.Lock()
 	run := s.run
 	s.run = nil
@@ -101,22 +102,22 @@ func (s *Server) Shutdown() {
 		return
 	}
 	// Not the test's context: that one has ended when cleanups run.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.tb.Context()), stopTimeout)
 	defer cancel()
 	id := run.NATS().ID()
 	noticed := s.set.clients.watch(func(nc *nats.Conn) bool { return nc.ConnectedServerId() == id })
 	if err := run.Shutdown(ctx); err != nil {
-		s.t.Errorf("testserver: %v", err)
+		s.tb.Errorf("testserver: %v", err)
 	}
 	noticed()
 }
 
 // Restart stops the server if it runs, and starts it on the same store and
 // port. Connections of [Server.Connect] find it again by themselves.
-func (s *Server) Restart(t testing.TB) {
-	t.Helper()
+func (s *Server) Restart(tb testing.TB) {
+	tb.Helper()
 	s.Shutdown()
-	s.start(t)
+	s.start(tb)
 }
 
 // URL is the address for clients; it is empty without [Listen].
@@ -150,14 +151,14 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 
 // Connect opens a connection without a socket; it is closed when the test ends.
 // It reconnects for ever, every 20 ms, unless the options say otherwise.
-func (s *Server) Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
-	t.Helper()
+func (s *Server) Connect(tb testing.TB, opts ...nats.Option) *nats.Conn {
+	tb.Helper()
 	nc, err := embedded.ConnectInProcess(s, clientOptions(s.set.client, opts)...)
-	return s.set.clients.connected(t, nc, err)
+	return s.set.clients.connected(tb, nc, err)
 }
 
 // JetStream opens a connection of its own and returns JetStream on it.
-func (s *Server) JetStream(t testing.TB, opts ...nats.Option) jetstream.JetStream {
-	t.Helper()
-	return newJetStream(t, s.Connect(t, opts...))
+func (s *Server) JetStream(tb testing.TB, opts ...nats.Option) jetstream.JetStream {
+	tb.Helper()
+	return newJetStream(tb, s.Connect(tb, opts...))
 }

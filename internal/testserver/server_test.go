@@ -7,10 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/agner-go/agner/internal/testserver"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/testserver"
 )
 
 // noMainEnv makes this package look like one that does not call Main.
@@ -90,7 +91,7 @@ accounts {
 func TestConfEnforcesPermissions(t *testing.T) {
 	t.Parallel()
 	admin := testserver.Client(nats.UserInfo("admin", "a"))
-	for name, connect := range map[string]func(t testing.TB, opts ...nats.Option) *nats.Conn{
+	for name, connect := range map[string]func(tb testing.TB, opts ...nats.Option) *nats.Conn{
 		"embedded": testserver.Start(t, testserver.Conf(users), admin).Connect,
 		"child":    testserver.StartChild(t, testserver.Conf(users), admin).Connect,
 	} {
@@ -132,15 +133,18 @@ func TestBadStartsAreToldApart(t *testing.T) {
 	dir := t.TempDir()
 	testserver.Start(t, testserver.StoreDir(dir))
 	for name, tt := range map[string]struct {
-		start func(t testing.TB)
+		start func(tb testing.TB)
 		want  string
 	}{
-		"conf":          {func(t testing.TB) { testserver.Start(t, testserver.Conf("nonsense: 1")) }, "nonsense"},
-		"child conf":    {func(t testing.TB) { testserver.StartChild(t, testserver.Conf("nonsense: 1")) }, "nonsense"},
-		"child options": {func(t testing.TB) { testserver.StartChild(t, testserver.Options(func(*server.Options) {})) }, "use Conf"},
-		"store":         {func(t testing.TB) { testserver.Start(t, testserver.StoreDir(dir)) }, "in use by another server"},
-		"child store":   {func(t testing.TB) { testserver.StartChild(t, testserver.StoreDir(dir)) }, "in use by another server"},
-		"proxy target":  {func(t testing.TB) { testserver.StartProxy(t, "localhost") }, "no URL"},
+		"conf":       {func(tb testing.TB) { tb.Helper(); testserver.Start(tb, testserver.Conf("nonsense: 1")) }, "nonsense"},
+		"child conf": {func(tb testing.TB) { tb.Helper(); testserver.StartChild(tb, testserver.Conf("nonsense: 1")) }, "nonsense"},
+		"child options": {func(tb testing.TB) {
+			tb.Helper()
+			testserver.StartChild(tb, testserver.Options(func(*server.Options) {}))
+		}, "use Conf"},
+		"store":        {func(tb testing.TB) { tb.Helper(); testserver.Start(tb, testserver.StoreDir(dir)) }, "in use by another server"},
+		"child store":  {func(tb testing.TB) { tb.Helper(); testserver.StartChild(tb, testserver.StoreDir(dir)) }, "in use by another server"},
+		"proxy target": {func(tb testing.TB) { tb.Helper(); testserver.StartProxy(tb, "localhost") }, "no URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,19 +158,19 @@ func TestBadStartsAreToldApart(t *testing.T) {
 
 func TestLogIsShownOnlyOfAFailedTest(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(t testing.TB){
-		"embedded": func(t testing.TB) { t.Helper(); testserver.Start(t) },
-		"child":    func(t testing.TB) { t.Helper(); testserver.StartChild(t).Stop() },
+	for name, start := range map[string]func(tb testing.TB){
+		"embedded": func(tb testing.TB) { tb.Helper(); testserver.Start(tb) },
+		"child":    func(tb testing.TB) { tb.Helper(); testserver.StartChild(tb).Stop() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if text, _ := record(t, start); text != "" {
 				t.Errorf("a test that passes says %q", text)
 			}
-			text, _ := record(t, func(t testing.TB) {
-				t.Helper()
-				start(t)
-				t.Errorf("fail")
+			text, _ := record(t, func(tb testing.TB) {
+				tb.Helper()
+				start(tb)
+				tb.Errorf("fail")
 			})
 			for _, want := range []string{"log of the", "Server is ready", "Server Exiting"} {
 				if !strings.Contains(text, want) {
