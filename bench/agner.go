@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,10 +13,11 @@ import (
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/envelope"
 	"github.com/agner-go/agner/pkg/publish"
+	"github.com/agner-go/agner/pkg/service"
 )
 
 // agner is this project, as its README shows it.
-type agner struct{ skips }
+type agner struct{}
 
 func (agner) Name() string { return "agner" }
 
@@ -39,7 +41,7 @@ func agnerPublisher(s *session) (*publish.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.onClose(func() error { return pub.Close(context.Background()) })
+	s.onClose(pub.Close)
 	return pub, nil
 }
 
@@ -89,6 +91,42 @@ func (agner) Consume(ctx context.Context, s *session, workers int, handle handle
 		return err
 	}
 	return c.Run(ctx)
+}
+
+func (agner) Call(ctx context.Context, s *session) (callFunc, error) {
+	svc, err := service.New(s.receive, service.Config{Name: "bench"},
+		service.Handle("quote", func(_ context.Context, o Order) (Order, error) { return answer(o), nil }))
+	if err != nil {
+		return nil, err
+	}
+	if err := runService(ctx, s, svc); err != nil {
+		return nil, err
+	}
+	cl, err := service.NewClient(s.send, service.ClientConfig{})
+	if err != nil {
+		return nil, err
+	}
+	s.onClose(cl.Close)
+	return func(ctx context.Context, o Order) (Order, error) {
+		return service.Call[Order](ctx, cl, "bench.quote", o)
+	}, nil
+}
+
+// runService runs svc until the session ends and returns when it is ready.
+func runService(ctx context.Context, s *session, svc *service.Service) error {
+	runCtx, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- svc.Run(runCtx) }()
+	s.onClose(func(context.Context) error {
+		stop()
+		return <-ended
+	})
+	for svc.Status().State != service.StateReady {
+		if err := rest(ctx, time.Millisecond); err != nil {
+			return fmt.Errorf("wait for the service: %w", err)
+		}
+	}
+	return nil
 }
 
 func (agner) Encode() (func() error, error) {

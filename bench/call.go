@@ -14,7 +14,7 @@ func callWith(workers int) func(context.Context, string, contender, int) (sample
 		if err != nil {
 			return sample{}, err
 		}
-		defer func() { err = errors.Join(err, s.close()) }()
+		defer func() { err = errors.Join(err, s.close(ctx)) }()
 		ask, err := c.Call(ctx, s)
 		if err != nil {
 			return sample{}, err

@@ -21,7 +21,7 @@ func consumeWith(workers int) func(context.Context, string, contender, int) (sam
 		if err != nil {
 			return sample{}, err
 		}
-		defer func() { err = errors.Join(err, s.close()) }()
+		defer func() { err = errors.Join(err, s.close(ctx)) }()
 		if err := fill(ctx, s, ops); err != nil {
 			return sample{}, fmt.Errorf("fill the stream: %w", err)
 		}

@@ -16,7 +16,7 @@ func publishWith(workers int) func(context.Context, string, contender, int) (sam
 		if err != nil {
 			return sample{}, err
 		}
-		defer func() { err = errors.Join(err, s.close()) }()
+		defer func() { err = errors.Join(err, s.close(ctx)) }()
 		send, err := c.Publish(ctx, s)
 		if err != nil {
 			return sample{}, err
@@ -83,7 +83,7 @@ func publishAsync(ctx context.Context, url string, c contender, ops int) (_ samp
 	if err != nil {
 		return sample{}, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	send, flush, err := c.PublishAsync(ctx, s)
 	if err != nil {
 		return sample{}, err

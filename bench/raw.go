@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -197,9 +198,6 @@ func rawHandle(msg jetstream.Msg, handle handleFunc) error {
 	return msg.Ack()
 }
 
-// rawTimeout is how long a caller waits.
-const rawTimeout = 5 * time.Second
-
 func (raw) Call(_ context.Context, s *session) (callFunc, error) {
 	const subject = "rpc.bench.quote"
 	sub, err := s.receive.QueueSubscribe(subject, "q", func(msg *nats.Msg) {
@@ -216,20 +214,29 @@ func (raw) Call(_ context.Context, s *session) (callFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.onClose(sub.Unsubscribe)
+	s.onClose(func(context.Context) error { return sub.Unsubscribe() })
 	if err := s.receive.Flush(); err != nil {
 		return nil, err
 	}
-	return func(_ context.Context, o Order) (res Order, err error) {
+	return func(ctx context.Context, o Order) (res Order, err error) {
 		data, err := json.Marshal(o)
 		if err != nil {
 			return Order{}, err
 		}
-		msg, err := s.send.Request(subject, data, rawTimeout)
+		msg, err := s.send.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: data, Header: rawDeadline(ctx)})
 		if err != nil {
 			return Order{}, err
 		}
 		err = json.Unmarshal(msg.Data, &res)
 		return res, err
 	}, nil
+}
+
+// rawDeadline tells the other side how long the caller will wait.
+func rawDeadline(ctx context.Context) nats.Header {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return nil
+	}
+	return nats.Header{"Agner-Timeout": {strconv.FormatInt(time.Until(deadline).Milliseconds(), 10)}}
 }

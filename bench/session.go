@@ -18,7 +18,7 @@ import (
 type session struct {
 	send, receive *nats.Conn
 
-	closers []func() error
+	closers []func(context.Context) error
 }
 
 // namespace of the streams and subjects: none.
@@ -30,7 +30,7 @@ const eventsStream = stream.EventsName
 func openSession(ctx context.Context, url string) (*session, error) {
 	s := &session{}
 	if err := s.open(ctx, url); err != nil {
-		return nil, errors.Join(fmt.Errorf("open session: %w", err), s.close())
+		return nil, errors.Join(fmt.Errorf("open session: %w", err), s.close(ctx))
 	}
 	return s, nil
 }
@@ -42,7 +42,7 @@ func (s *session) open(ctx context.Context, url string) error {
 			return err
 		}
 		*conn = nc
-		s.onClose(func() error { nc.Close(); return nil })
+		s.onClose(func(context.Context) error { nc.Close(); return nil })
 	}
 	js, err := jetstream.New(s.send)
 	if err != nil {
@@ -74,12 +74,13 @@ func deleteStreams(ctx context.Context, js jetstream.JetStream) error {
 }
 
 // onClose registers what to do when the sample is over, last first.
-func (s *session) onClose(f func() error) { s.closers = append(s.closers, f) }
+func (s *session) onClose(f func(context.Context) error) { s.closers = append(s.closers, f) }
 
-func (s *session) close() error {
+func (s *session) close(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // also when the sample was given up
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
-		errs = append(errs, s.closers[i]())
+		errs = append(errs, s.closers[i](ctx))
 	}
 	s.closers = nil
 	return errors.Join(errs...)
