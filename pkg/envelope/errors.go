@@ -58,7 +58,7 @@ func (e *AttributeError) Error() string {
 		s += ": " + strconv.Quote(e.Value)
 	}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		s += ": " + boundedError(e.Err)
 	}
 	return s
 }
@@ -79,15 +79,25 @@ func attributeError(name string, rule error, value string, cause error) *Attribu
 	return &AttributeError{Attribute: bounded(name), Rule: rule, Value: bounded(value), Err: cause}
 }
 
-func bounded(s string) string {
-	if len(s) <= maxErrorValue {
+func bounded(s string) string { return cut(s, maxErrorValue) }
+
+// maxErrorText bounds the text of a cause that others wrote: encoding/json and
+// time quote a whole value of the wire.
+const maxErrorText = 512
+
+func boundedError(err error) string { return cut(err.Error(), maxErrorText) }
+
+// cut shortens s to n bytes, or a little less, so as not to split a rune.
+func cut(s string, n int) string {
+	if len(s) <= n {
 		return s
 	}
-	cut := maxErrorValue
-	for cut > maxErrorValue-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
-		cut--
+	for i := n; i > n-utf8.UTFMax; i-- {
+		if utf8.RuneStart(s[i]) {
+			return s[:i] + "…"
+		}
 	}
-	return s[:cut] + "…"
+	return s[:n] + "…"
 }
 
 // DataError reports data that could not be turned into, or made from, a Go
@@ -103,7 +113,7 @@ func (e *DataError) Error() string {
 	if ct == "" {
 		ct = "no content type"
 	}
-	return fmt.Sprintf("event data (%s) as %s: %v", bounded(ct), e.GoType, e.Err)
+	return fmt.Sprintf("event data (%s) as %s: %s", bounded(ct), e.GoType, boundedError(e.Err))
 }
 
 func (e *DataError) Unwrap() error { return e.Err }

@@ -38,7 +38,7 @@ type JSONError struct {
 func (e *JSONError) Error() string {
 	s := fmt.Sprintf("JSON text %v, at byte %d", e.Rule, e.Offset)
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		s += ": " + boundedError(e.Err)
 	}
 	return s
 }

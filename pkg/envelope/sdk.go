@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -104,7 +105,7 @@ func canonical(v any) (string, error) {
 	case []byte:
 		return base64.StdEncoding.EncodeToString(v), nil
 	case nil:
-		return "", fmt.Errorf("nil is not a CloudEvents value")
+		return "", errors.New("nil is not a CloudEvents value")
 	}
 	// URI, URIRef and Timestamp have String on the value or on its pointer.
 	p := reflect.New(reflect.TypeOf(v))

@@ -1,8 +1,6 @@
 package envelope
 
-import (
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // checkText applies the rule of the CloudEvents type String: Unicode without
 // control characters (U+0000–U+001F, U+007F–U+009F), noncharacters and lone

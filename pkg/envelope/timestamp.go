@@ -1,8 +1,6 @@
 package envelope
 
-import (
-	"time"
-)
+import "time"
 
 func checkTime(t time.Time) error {
 	if t.IsZero() {
@@ -44,18 +42,10 @@ func parseTime(s string) (t time.Time, ok bool) {
 	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' || s[13] != ':' || s[16] != ':' {
 		return t, false
 	}
-	century, ok1 := twoDigits(s, 0)
-	yy, ok2 := twoDigits(s, 2)
-	month, ok3 := twoDigits(s, 5)
-	day, ok4 := twoDigits(s, 8)
-	hour, ok5 := twoDigits(s, 11)
-	minute, ok6 := twoDigits(s, 14)
-	sec, ok7 := twoDigits(s, 17)
-	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6 && ok7) {
-		return t, false
-	}
-	year := century*100 + yy
-	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || sec > 60 {
+	year := twoDigits(s, 0)*100 + twoDigits(s, 2)
+	month, day := twoDigits(s, 5), twoDigits(s, 8)
+	hour, minute, sec := twoDigits(s, 11), twoDigits(s, 14), twoDigits(s, 17)
+	if year < 0 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour < 0 || hour > 23 || minute < 0 || minute > 59 || sec < 0 || sec > 60 {
 		return t, false
 	}
 	nanos, rest, ok := parseFraction(s[19:])
@@ -95,9 +85,8 @@ func parseOffset(s string) (*time.Location, bool) {
 	if len(s) != len("+07:00") || s[0] != '+' && s[0] != '-' || s[3] != ':' {
 		return nil, false
 	}
-	hour, ok1 := twoDigits(s, 1)
-	minute, ok2 := twoDigits(s, 4)
-	if !ok1 || !ok2 || hour > 23 || minute > 59 {
+	hour, minute := twoDigits(s, 1), twoDigits(s, 4)
+	if hour < 0 || hour > 23 || minute < 0 || minute > 59 {
 		return nil, false
 	}
 	off := (hour*60 + minute) * 60
@@ -110,9 +99,16 @@ func parseOffset(s string) (*time.Location, bool) {
 	return time.FixedZone("", off), true
 }
 
-func twoDigits(s string, i int) (int, bool) {
+// notDigits is what twoDigits gives for other text: low enough to stay
+// negative in the sum of a year.
+const notDigits = -10_000
+
+func twoDigits(s string, i int) int {
 	a, b := s[i]-'0', s[i+1]-'0'
-	return int(a)*10 + int(b), a <= 9 && b <= 9
+	if a > 9 || b > 9 {
+		return notDigits
+	}
+	return int(a)*10 + int(b)
 }
 
 func daysIn(year, month int) int {
