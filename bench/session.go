@@ -51,8 +51,25 @@ func (s *session) open(ctx context.Context, url string) error {
 	if err := deleteStreams(ctx, js); err != nil {
 		return err
 	}
+	return makeStreams(ctx, js)
+}
+
+// codeStoreFailed is the server's answer to a stream that is made while its
+// namesake's files are still being removed, which happens on a busy machine.
+const codeStoreFailed jetstream.ErrorCode = 10049
+
+func makeStreams(ctx context.Context, js jetstream.JetStream) error {
 	p := stream.Provisioner{JS: js, Logger: slog.New(slog.DiscardHandler)}
-	return p.Ensure(ctx, stream.Scheduled(namespace), stream.Events(namespace), stream.Dead(namespace))
+	for {
+		err := p.Ensure(ctx, stream.Scheduled(namespace), stream.Events(namespace), stream.Dead(namespace))
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != codeStoreFailed {
+			return err
+		}
+		if rest(ctx, settle) != nil {
+			return err
+		}
+	}
 }
 
 // deleteStreams removes what the sample before has left, buckets too.
