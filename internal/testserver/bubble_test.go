@@ -120,3 +120,45 @@ func TestBubbleRefusesAParallelTest(t *testing.T) {
 	}()
 	testserver.Bubble(t, func(*testing.T, *testserver.Server) {})
 }
+
+// TestBubbleEndsWhileASourceIsSetUp: setting up a source, as EVENTS has one,
+// takes nats-server 100 to 200 ms, and in real time a shutdown meanwhile can
+// leave a goroutine behind. In a bubble that would be a deadlock.
+func TestBubbleEndsWhileASourceIsSetUp(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, s *testserver.Server, js jetstream.JetStream){
+		"as it is": func(*testing.T, *testserver.Server, jetstream.JetStream) {},
+		"shut down": func(_ *testing.T, s *testserver.Server, _ jetstream.JetStream) {
+			s.Shutdown()
+		},
+		"source gone": func(t *testing.T, _ *testserver.Server, js jetstream.JetStream) {
+			t.Helper()
+			if err := js.DeleteStream(t.Context(), "FROM"); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		for _, after := range []time.Duration{0, 120 * time.Millisecond, 150 * time.Millisecond, time.Second} {
+			t.Run(name+" "+after.String(), func(t *testing.T) {
+				testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+					t.Helper()
+					js := s.JetStream(t)
+					makeSourced(t, js)
+					end(t, s, js)
+					<-time.After(after)
+				})
+			})
+		}
+	}
+}
+
+func makeSourced(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	for _, cfg := range []jetstream.StreamConfig{
+		{Name: "FROM", Subjects: []string{"from.>"}},
+		{Name: "TO", Sources: []*jetstream.StreamSource{{Name: "FROM"}}},
+	} {
+		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

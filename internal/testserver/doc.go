@@ -26,7 +26,8 @@
 //	}
 //
 // Everything ends with the test that started it, in the reverse order, and
-// leaves no goroutine, process, port or file behind. The log of a server is
+// leaves no process, port or file behind, nor a goroutine but the one that [Main]
+// names. The log of a server is
 // shown only when the test has failed. Ports are below the range that systems
 // give to outgoing connections, and stay reserved while a server is down.
 //
