@@ -39,7 +39,9 @@ type batch struct {
 //
 // Limits are said before anything is sent, with ErrTooLarge: at most MaxBatch
 // events, each of the size that Publish takes. The stream must allow atomic
-// publishing, as EVENTS does. Options hold for each payload.
+// publishing, as EVENTS does. Options hold for each payload; WithID("x") gives
+// the ids "x.1", "x.2" and so on, and so makes it safe to publish the same batch
+// again after ErrUnknown.
 //
 // The whole batch has one result. It is ErrRejected, with ErrPartlyStored as
 // cause, if the stream holds some of the events already, by their ids; if it
@@ -89,6 +91,9 @@ func (p *Publisher) prepareBatch(ctx context.Context, f *Future, payloads []enve
 	keys := make(map[string]struct{})
 	for i, payload := range payloads {
 		d, err := p.fromPayload(payload, opts)
+		if d.raw.ID != "" {
+			d.raw.ID += "." + strconv.Itoa(i+1)
+		}
 		if err == nil {
 			err = p.complete(ctx, &d, now)
 		}

@@ -48,12 +48,22 @@ func TestServerKilled(t *testing.T) {
 	t.Logf("%+v", *f)
 }
 
-// TestLeaderStepsDown publishes to a stream of three replicas whose leader gives
-// up meanwhile: nothing is lost, repeated or out of order.
-func TestLeaderStepsDown(t *testing.T) {
+// TestCluster shares three servers, which take a second to start.
+func TestCluster(t *testing.T) {
 	t.Parallel()
-	const stepDowns, between = 2, 300
 	cluster := testserver.StartCluster(t, 3)
+	t.Run("batch published again", func(t *testing.T) { testBatchPublishedAgain(t, cluster.JetStream(t)) })
+	if err := cluster.JetStream(t).DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("leader steps down", func(t *testing.T) { testLeaderStepsDown(t, cluster) })
+}
+
+// testLeaderStepsDown publishes to a stream of three replicas whose leader gives
+// up meanwhile: nothing is lost, repeated or out of order.
+func testLeaderStepsDown(t *testing.T, cluster *testserver.Cluster) {
+	t.Helper()
+	const stepDowns, between = 2, 300
 	pub := newPublisher(t, cluster.JetStream(t), publish.Config{AckTimeout: time.Second, MaxInFlight: 64})
 	l := newLedger()
 	stop := make(chan struct{})

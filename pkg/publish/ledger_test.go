@@ -194,4 +194,3 @@ func newPublisher(tb testing.TB, js jetstream.JetStream, cfg publish.Config) *pu
 	})
 	return pub
 }
-

@@ -17,7 +17,8 @@ type settings struct{ attributes envelope.Attributes }
 
 // WithID sets the id. Source and id identify the event: publishing the same
 // pair again within the dedup window stores nothing and acknowledges the stored
-// one with Ack.Duplicate. Default: a new unique id.
+// one with Ack.Duplicate. In a batch the nth event gets "id.n", from 1. Default:
+// a new unique id.
 func WithID(id string) Option {
 	return func(s *settings) { s.attributes.ID = id }
 }
