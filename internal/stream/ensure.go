@@ -55,13 +55,7 @@ func (p *Provisioner) ensure(ctx context.Context, shape jetstream.StreamConfig) 
 }
 
 func (p *Provisioner) create(ctx context.Context, shape jetstream.StreamConfig) error {
-	shape.Replicas = p.Replicas
-	if p.Replicas == 0 {
-		shape.Replicas = 1
-		if p.JS.Conn().ConnectedClusterName() != "" {
-			shape.Replicas = 3
-		}
-	}
+	shape.Replicas = p.replicas()
 	_, err := p.JS.CreateStream(ctx, shape)
 	if err != nil && p.Replicas == 0 && shape.Replicas > 1 && tooFewPeers(err) {
 		p.Logger.WarnContext(ctx, "stream is made with one replica: the cluster has no three servers for it", "stream", shape.Name)
@@ -97,3 +91,39 @@ func (p *Provisioner) report(ctx context.Context, want, have jetstream.StreamCon
 	}
 }
 
+// Bucket finds or makes a key-value bucket.
+func (p *Provisioner) Bucket(ctx context.Context, shape jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	kv, err := p.JS.KeyValue(ctx, shape.Bucket)
+	switch {
+	case err == nil:
+		return kv, nil
+	case !errors.Is(err, jetstream.ErrBucketNotFound):
+		return nil, fmt.Errorf("bucket %s: look up: %w", shape.Bucket, err)
+	case p.Bind:
+		return nil, fmt.Errorf("bucket %s: %w and may not be made here (Provision is false)", shape.Bucket, ErrMissing)
+	}
+	shape.Replicas = p.replicas()
+	kv, err = p.JS.CreateKeyValue(ctx, shape)
+	if err != nil && p.Replicas == 0 && shape.Replicas > 1 && tooFewPeers(err) {
+		shape.Replicas = 1
+		kv, err = p.JS.CreateKeyValue(ctx, shape)
+	}
+	if errors.Is(err, jetstream.ErrBucketExists) {
+		kv, err = p.JS.KeyValue(ctx, shape.Bucket)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: create: %w", shape.Bucket, err)
+	}
+	return kv, nil
+}
+
+// replicas of what is made: 3 in a cluster unless told otherwise.
+func (p *Provisioner) replicas() int {
+	switch {
+	case p.Replicas != 0:
+		return p.Replicas
+	case p.JS.Conn().ConnectedClusterName() != "":
+		return 3
+	}
+	return 1
+}

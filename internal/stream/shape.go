@@ -128,4 +128,18 @@ func RetryName(ns subject.Namespace, group string) string {
 	return ns.Stream(retryPrefix + group)
 }
 
+// PositionsName is the bucket of durables' positions, before its namespace.
+const PositionsName = "AGNER_POSITIONS"
+
+// Positions is the bucket in which groups keep how far their durables have
+// come, so that one that vanishes can be made again there.
+func Positions(ns subject.Namespace) jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{
+		Bucket:      ns.Stream(PositionsName),
+		Description: "Agner: acknowledgement floors of durables",
+		History:     1,
+		Storage:     jetstream.FileStorage,
+	}
+}
+
 func metadata() map[string]string { return map[string]string{MetaGeneration: generation} }

@@ -33,6 +33,9 @@ func (l *loop) term(d *delivery, reason string) { l.say(d, []byte("+TERM "+reaso
 // reconnect buffer: then the event comes again, which is what at-least-once
 // means.
 func (l *loop) say(d *delivery, word []byte) {
+	if d.epoch != d.src.epoch.Load() {
+		return
+	}
 	if err := l.js.Conn().Publish(d.msg.Reply, word); err != nil {
 		l.counters.setError(err)
 		l.log.Warn("could not tell the server of a delivery; it will come again",

@@ -38,7 +38,7 @@ var errInvalid = errors.New("not a valid event")
 // any handler runs.
 func (l *loop) read(d *delivery) (a attempt, v verdict, decided bool) {
 	a.number = 1
-	a.origin = origin{stream: l.main.durable.stream, sequence: d.seq, created: l.created, subject: d.msg.Subject}
+	a.origin = origin{stream: l.main.durable.stream, sequence: d.seq, created: d.created, subject: d.msg.Subject}
 	invalid := func(err error) (attempt, verdict, bool) {
 		return a, verdict{outcome: outcomeDead, reason: reasonInvalid, err: fmt.Errorf("%w: %w", errInvalid, err)}, true
 	}
@@ -79,7 +79,7 @@ func (l *loop) read(d *delivery) (a attempt, v verdict, decided bool) {
 func (l *loop) waits(seq uint64) bool {
 	ctx, cancel := context.WithTimeout(l.base, requestTimeout)
 	defer cancel()
-	_, err := l.laneStream.GetLastMsgForSubject(ctx, l.ns.RetryWait(l.cfg.Group, l.sub.name, seq))
+	_, err := (*l.laneStream.Load()).GetLastMsgForSubject(ctx, l.ns.RetryWait(l.cfg.Group, l.sub.name, seq))
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		// Running it again is allowed; losing it is not.
 		l.log.Warn("could not look up the retry of a redelivered event; running it", "sequence", seq, "error", err)

@@ -77,37 +77,38 @@ func (c *Consumer) RunReady(ctx context.Context, ready func()) error {
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, ErrRunning)
 	}
 	defer c.running.Store(false)
-	if err := c.provision(ctx); err != nil {
+	b, err := c.provision(ctx)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // told to stop before it had begun
 		}
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, err)
 	}
-	return c.supervise(ctx, ready)
+	return c.supervise(ctx, b, ready)
 }
 
 // provision makes what is missing, for all subscriptions before any of them
 // starts: what is wrong in the configuration ends Run instead of a restart loop.
-func (c *Consumer) provision(ctx context.Context) error {
-	ns := subject.Namespace(c.cfg.Namespace)
-	p := &stream.Provisioner{JS: c.js, Replicas: c.cfg.Replicas, Bind: !c.cfg.provision(), Logger: c.cfg.Logger}
-	err := p.Ensure(ctx, stream.Scheduled(ns), stream.Events(ns), stream.Dead(ns), stream.Retry(ns, c.cfg.Group))
-	if err != nil {
-		return err
+func (c *Consumer) provision(ctx context.Context) (*backing, error) {
+	b := &backing{
+		js: c.js, ns: subject.Namespace(c.cfg.Namespace), group: c.cfg.Group,
+		provisioner: &stream.Provisioner{JS: c.js, Replicas: c.cfg.Replicas, Bind: !c.cfg.provision(), Logger: c.cfg.Logger},
+	}
+	if err := b.ensure(ctx); err != nil {
+		return nil, err
 	}
 	for i, s := range c.subs {
-		l := newLoop(c.js, c.cfg, s, c.counts[i])
-		if err := l.bindDurables(ctx); err != nil {
-			return fmt.Errorf("subscription %s: %w", s.name, err)
+		if err := newLoop(b, c.cfg, s, c.counts[i]).bind(ctx); err != nil {
+			return nil, fmt.Errorf("subscription %s: %w", s.name, err)
 		}
 	}
-	return nil
+	return b, nil
 }
 
 // supervise runs each subscription as a child. All of them drain side by side
 // when ctx ends, each within DrainTimeout, so that the whole takes no longer
 // than one.
-func (c *Consumer) supervise(ctx context.Context, ready func()) error {
+func (c *Consumer) supervise(ctx context.Context, b *backing, ready func()) error {
 	late := &drainErrors{}
 	children := make([]supervise.Child, 0, len(c.subs))
 	for i, s := range c.subs {
@@ -115,7 +116,7 @@ func (c *Consumer) supervise(ctx context.Context, ready func()) error {
 			Name:     s.name,
 			Shutdown: supervise.Infinite, // the loop bounds its own drain
 			Runner: supervise.ReadyFunc(func(own context.Context, ready func()) error {
-				return c.child(ctx, own, i, ready, late)
+				return c.child(ctx, own, newLoop(b, c.cfg, s, c.counts[i]), ready, late)
 			}),
 		})
 	}
@@ -134,13 +135,12 @@ func (c *Consumer) supervise(ctx context.Context, ready func()) error {
 
 // child runs one subscription. Its supervisor ends own in the turn of this
 // child; the drain begins as soon as ctx, that of the whole, ends.
-func (c *Consumer) child(ctx, own context.Context, i int, ready func(), late *drainErrors) error {
+func (c *Consumer) child(ctx, own context.Context, l *loop, ready func(), late *drainErrors) error {
 	run, stop := context.WithCancel(own)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
-	l := newLoop(c.js, c.cfg, c.subs[i], c.counts[i])
-	c.counts[i].setLoop(l)
-	defer c.counts[i].setLoop(nil)
+	l.counters.setLoop(l)
+	defer l.counters.setLoop(nil)
 	err := l.live(run, ready)
 	if run.Err() == nil {
 		return err

@@ -47,29 +47,6 @@ func (b *bundle) place2(t testing.TB, from, to int) {
 	}
 }
 
-func TestSlowHandlerIsRunOnce(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.streams(t)
-	b.place(t, 1000)
-	got := newTally()
-	cfg := quick()
-	cfg.Concurrency = 500
-	start(t, b.js, cfg, consume.On(func(ctx context.Context, e envelope.Event[orderPlaced]) error {
-		got.add(e.ID)
-		select { // three times AckWait is 1 s
-		case <-time.After(1500 * time.Millisecond):
-		case <-ctx.Done():
-		}
-		return nil
-	}))
-	eventually(t, func() error { return got.each(1000, 1) })
-	eventually(t, func() error { return b.idle(t, "EVENTS", durableName) })
-	if err := got.each(1000, 1); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestFailingHandlerEndsInDead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -19,6 +19,9 @@ type delivery struct {
 	at   time.Time
 	size int
 
+	epoch   int64 // of its source
+	created int64 // of EVENTS when it was received
+
 	// Guarded by loop.mu.
 	extended time.Time // when the server last heard that we work on it
 	started  time.Time // zero while it waits for a worker

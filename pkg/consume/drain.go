@@ -33,9 +33,15 @@ func (l *loop) stop() error {
 func (l *loop) stopPulling() (closed []<-chan struct{}) {
 	l.mu.Lock()
 	l.draining = true
+	close(l.stopping)
 	l.mu.Unlock()
 	for _, s := range []*source{l.main, l.lane} {
-		if s == nil || s.sub == nil {
+		if s.sub == nil {
+			continue
+		}
+		if !l.js.Conn().IsConnected() {
+			// A drain would wait for a round trip that nobody answers.
+			_ = s.sub.Unsubscribe() // it is ours and open: cannot fail but by a closed connection
 			continue
 		}
 		done := make(chan struct{})

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -30,62 +30,60 @@ type durable struct {
 	stream string
 	config jetstream.ConsumerConfig
 
-	// What ensure finds.
-	ackWait time.Duration
+	ackWait atomic.Int64 // as found or made, ns
 }
 
-func (s *loop) mainDurable() *durable {
-	d := &durable{stream: s.ns.Stream(stream.EventsName), config: s.consumerConfig(s.filter)}
-	s.sub.start.apply(&d.config)
-	return d
+func (l *loop) mainDurable() *durable {
+	return &durable{stream: l.ns.Stream(stream.EventsName), config: l.consumerConfig(l.filter)}
 }
 
-func (s *loop) laneDurable() *durable {
-	filter := s.ns.RetryDue(s.cfg.Group, s.sub.name, "*")
-	return &durable{stream: stream.RetryName(s.ns, s.cfg.Group), config: s.consumerConfig(filter)}
+func (l *loop) laneDurable() *durable {
+	filter := l.ns.RetryDue(l.cfg.Group, l.sub.name, "*")
+	return &durable{stream: stream.RetryName(l.ns, l.cfg.Group), config: l.consumerConfig(filter)}
 }
 
-func (s *loop) consumerConfig(filter string) jetstream.ConsumerConfig {
+func (l *loop) consumerConfig(filter string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable:       s.durableName,
-		Description:   "Agner: group " + s.cfg.Group + ", subscription " + s.sub.name,
+		Durable:       l.durableName,
+		Description:   "Agner: group " + l.cfg.Group + ", subscription " + l.sub.name,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       s.cfg.AckWait,
+		AckWait:       l.cfg.AckWait,
 		MaxDeliver:    -1, // attempts are Agner's to count: runs, not deliveries
 		MaxAckPending: maxAckPending,
 		FilterSubject: filter,
 		Metadata: map[string]string{
-			metaGroup:        s.cfg.Group,
-			metaSubscription: s.sub.name,
-			metaType:         s.sub.pattern,
+			metaGroup:        l.cfg.Group,
+			metaSubscription: l.sub.name,
+			metaType:         l.sub.pattern,
 		},
 	}
 }
 
-// ensure finds the durable or makes it. One that exists is never updated:
-// create-or-update would re-filter a neighbour's without a word.
-func (d *durable) ensure(ctx context.Context, js jetstream.JetStream, provision bool) error {
+// ensure finds the durable or makes it with config, and returns its info if it
+// was made. One that exists is never updated: create-or-update would re-filter
+// a neighbour's without a word.
+func (d *durable) ensure(ctx context.Context, js jetstream.JetStream, config jetstream.ConsumerConfig, provision bool) (made *jetstream.ConsumerInfo, err error) {
 	for range 2 {
-		found, err := js.Consumer(ctx, d.stream, d.config.Durable)
+		found, err := js.Consumer(ctx, d.stream, config.Durable)
 		switch {
 		case err == nil:
-			return d.adopt(found.CachedInfo().Config)
+			return nil, d.adopt(found.CachedInfo().Config)
 		case !errors.Is(err, jetstream.ErrConsumerNotFound):
-			return fmt.Errorf("look up durable: %w", err)
+			return nil, fmt.Errorf("look up durable: %w", err)
 		case !provision:
-			return fmt.Errorf("durable does not exist and may not be made here (Provision is false): %w", err)
+			return nil, fmt.Errorf("durable does not exist and may not be made here (Provision is false): %w", err)
 		}
-		made, err := js.CreateConsumer(ctx, d.stream, d.config)
+		c, err := js.CreateConsumer(ctx, d.stream, config)
 		if err == nil {
-			d.ackWait = made.CachedInfo().Config.AckWait
-			return nil
+			d.ackWait.Store(int64(c.CachedInfo().Config.AckWait))
+			return c.CachedInfo(), nil
 		}
 		// Another instance may have made it between our look and our create.
 		if !errors.Is(err, jetstream.ErrConsumerExists) {
-			return fmt.Errorf("create durable: %w", err)
+			return nil, fmt.Errorf("create durable: %w", err)
 		}
 	}
-	return fmt.Errorf("create durable: %w", jetstream.ErrConsumerExists)
+	return nil, fmt.Errorf("create durable: %w", jetstream.ErrConsumerExists)
 }
 
 func (d *durable) adopt(have jetstream.ConsumerConfig) error {
@@ -103,6 +101,6 @@ func (d *durable) adopt(have jetstream.ConsumerConfig) error {
 	if len(have.FilterSubjects) > 0 || have.AckPolicy != jetstream.AckExplicitPolicy || have.DeliverSubject != "" {
 		return fmt.Errorf("%w: it is no pull consumer with one filter and explicit acknowledgement", ErrDurableTaken)
 	}
-	d.ackWait = have.AckWait
+	d.ackWait.Store(int64(have.AckWait))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,10 +17,9 @@ import (
 // loop is the life of one subscription within one Run: two sources feed one
 // queue, workers take from it, a keeper keeps the server informed.
 type loop struct {
-	js     jetstream.JetStream
+	*backing
 	cfg    Config
 	sub    Subscription
-	ns     subject.Namespace
 	filter string
 	log    *slog.Logger
 
@@ -30,8 +30,8 @@ type loop struct {
 	counters    *counters // outlives the loop
 
 	main, lane *source
-	laneStream jetstream.Stream
-	created    int64 // of EVENTS, in ns: sequences mean something only with it
+	laneStream atomic.Pointer[jetstream.Stream]
+	created    atomic.Int64 // of EVENTS, in ns: sequences mean something only with it
 	ackWait    time.Duration
 
 	// base is the context of handlers: it outlives the context of Run until
@@ -50,18 +50,20 @@ type loop struct {
 	running   int // handlers that run, without those that hang
 	hung      int // handlers that were given up and have not returned
 	pace      pace
+	seen      seen
 	draining  bool
 
+	limit      int // workers that may run at once
 	failed     chan error
+	stopping   chan struct{}  // closed when a drain begins
 	background sync.WaitGroup // lookups and late settlements; all heed base
 	changed    chan struct{}  // tells a drain that something was settled
 }
 
-func newLoop(js jetstream.JetStream, cfg Config, sub Subscription, c *counters) *loop {
-	ns := subject.Namespace(cfg.Namespace)
-	filter, _ := ns.Filter(sub.pattern) // resolve has checked it
+func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
+	filter, _ := b.ns.Filter(sub.pattern) // resolve has checked it
 	l := &loop{
-		js: js, cfg: cfg, sub: sub, ns: ns, filter: filter,
+		backing: b, cfg: cfg, sub: sub, filter: filter,
 		log:         cfg.Logger.With("group", cfg.Group, "subscription", sub.name),
 		durableName: subject.Durable(cfg.Group, sub.name),
 		handler:     chain(sub.bind(cfg.Codecs), cfg.Middleware, sub.middleware),
@@ -71,12 +73,13 @@ func newLoop(js jetstream.JetStream, cfg Config, sub Subscription, c *counters) 
 		pace:        newPace(sub.concurrency),
 		failed:      make(chan error, 1),
 		changed:     make(chan struct{}, 1),
+		stopping:    make(chan struct{}),
 	}
 	l.wake.L = &l.mu
+	l.limit = sub.concurrency
+	l.main, l.lane = l.source(l.mainDurable()), l.source(l.laneDurable())
 	return l
 }
-
-func (l *loop) concurrency() int { return l.sub.concurrency }
 
 // fail ends the loop with an error; the first one counts.
 func (l *loop) fail(err error) {
@@ -91,15 +94,17 @@ func (l *loop) fail(err error) {
 func (l *loop) live(ctx context.Context, ready func()) error {
 	l.base, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer l.cancel()
-	if err := l.bindDurables(ctx); err != nil {
+	if err := l.bind(ctx); err != nil {
 		return fmt.Errorf("consume %s: %w", l.durableName, err)
 	}
+	l.ackWait = time.Duration(min(l.main.durable.ackWait.Load(), l.lane.durable.ackWait.Load()))
 	if err := l.open(); err != nil {
 		l.stop()
 		return fmt.Errorf("consume %s: %w", l.durableName, err)
 	}
 	l.counters.setState(StateRunning, nil)
 	ready()
+	l.background.Go(l.observe)
 	err := l.keep(ctx)
 	l.counters.setState(StateDraining, err)
 	drainErr := l.stop()
@@ -108,26 +113,6 @@ func (l *loop) live(ctx context.Context, ready func()) error {
 		return fmt.Errorf("consume %s: %w", l.durableName, err)
 	}
 	return drainErr
-}
-
-func (l *loop) bindDurables(ctx context.Context) error {
-	main, lane := l.mainDurable(), l.laneDurable()
-	for _, d := range []*durable{main, lane} {
-		if err := d.ensure(ctx, l.js, l.cfg.provision()); err != nil {
-			return fmt.Errorf("stream %s: %w", d.stream, err)
-		}
-	}
-	str, err := l.js.Stream(ctx, main.stream)
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", main.stream, err)
-	}
-	l.created = str.CachedInfo().Created.UnixNano()
-	if l.laneStream, err = l.js.Stream(ctx, lane.stream); err != nil {
-		return fmt.Errorf("stream %s: %w", lane.stream, err)
-	}
-	l.ackWait = min(main.ackWait, lane.ackWait)
-	l.main, l.lane = l.source(main), l.source(lane)
-	return nil
 }
 
 func (l *loop) source(d *durable) *source {
@@ -162,7 +147,7 @@ func (l *loop) reconnected() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range []*source{l.main, l.lane} {
-		if s != nil {
+		if s.sub != nil {
 			s.reconnected()
 		}
 	}
@@ -181,6 +166,9 @@ func (l *loop) keep(ctx context.Context) error {
 			return err
 		case now := <-tick.C:
 			l.tend(now)
+			if err := l.permission(); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -211,11 +199,10 @@ func (l *loop) extend(now time.Time) (hung []*delivery) {
 			d.settled = true
 			l.loseWorker()
 		case connected:
-			if err := l.js.Conn().Publish(d.msg.Reply, wordProgress); err == nil {
-				d.extended = now
-				l.unsettled.remove(d)
-				l.unsettled.push(d)
-			}
+			l.say(d, wordProgress)
+			d.extended = now
+			l.unsettled.remove(d)
+			l.unsettled.push(d)
 		}
 		d = next
 	}
@@ -236,7 +223,7 @@ func (l *loop) loseWorker() {
 	l.running--
 	l.workers--
 	l.hung++
-	if l.hung > l.concurrency() {
+	if l.hung > l.limit {
 		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHandlerTimeout, l.hung))
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,13 @@ type source struct {
 	asked   time.Time // when last asked
 	heard   time.Time // when the server last gave a sign of life
 	silent  bool      // signs of life are missing: the durable is being looked up
+	healing bool      // the durable is gone and is being made again
+	highest uint64    // greatest sequence received
+	redone  uint64    // up to here a durable that was made again may repeat
+
+	// epoch counts the incarnations of the durable; what is said of a delivery
+	// of an earlier one is not sent.
+	epoch   atomic.Int64
 	notTill time.Time // no request before: the last one was refused
 }
 
@@ -72,7 +80,7 @@ func (s *source) receive(m *nats.Msg) {
 		s.loop.log.Warn("message without an acknowledgement subject ignored", "reply", m.Reply)
 		return
 	}
-	d := &delivery{msg: m, src: s, seq: seq, nth: nth, at: at, size: m.Size()}
+	d := &delivery{msg: m, src: s, seq: seq, nth: nth, at: at, size: m.Size(), epoch: s.epoch.Load(), created: s.loop.created.Load()}
 	l := s.loop
 	now := time.Now()
 	l.mu.Lock()
@@ -83,6 +91,14 @@ func (s *source) receive(m *nats.Msg) {
 		l.handBack(d)
 		return
 	}
+	if s.healing {
+		l.mu.Unlock() // of the durable that is gone
+		return
+	}
+	if seq <= s.redone && nth == 1 {
+		l.counters.repeated.Add(1)
+	}
+	s.highest = max(s.highest, seq)
 	d.extended = now
 	l.enqueue(d)
 	l.mu.Unlock()
@@ -115,7 +131,7 @@ func (s *source) conflict(text string, m *nats.Msg) {
 	has := func(part string) bool { return strings.Contains(strings.ToLower(text), part) }
 	switch {
 	case has("consumer deleted"):
-		s.loop.fail(ErrDurableGone)
+		s.lose(ErrDurableGone)
 	case has("exceeds maxbytes"), has("batch completed"):
 		s.release(m)
 	case has("leadership change"), has("server shutdown"):
@@ -151,14 +167,14 @@ const pullRetry = 100 * time.Millisecond
 // appears; publishing under the lock is a write into a buffer.
 func (s *source) pull() {
 	l := s.loop
-	if l.draining || s.sub == nil {
+	if l.draining || s.healing || s.sub == nil {
 		return
 	}
 	now := time.Now()
 	if now.Before(s.notTill) || !l.js.Conn().IsConnected() {
 		return // the keeper calls again
 	}
-	target := l.concurrency() // of the lane: retries are few and never urgent
+	target := l.limit // of the lane: retries are few and never urgent
 	if s == l.main {
 		target = l.pace.prefetch
 	}
@@ -237,7 +253,7 @@ func (s *source) suspect(cause error) {
 		defer l.mu.Unlock()
 		s.silent = false
 		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			l.fail(fmt.Errorf("%w: %w", ErrDurableGone, err))
+			s.lose(fmt.Errorf("%w: %w", ErrDurableGone, err))
 			return
 		}
 		l.log.Warn("pull got no answer; trying on", "cause", cause, "lookup", err)

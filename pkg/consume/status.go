@@ -13,6 +13,8 @@ type State string
 const (
 	StateStopped  State = "stopped"  // not running, or between two tries
 	StateRunning  State = "running"  // pulling and handling
+	StateHealing  State = "healing"  // the durable is gone and is being made again
+	StatePaused   State = "paused"   // paused at the server, for all instances
 	StateDraining State = "draining" // finishing what runs
 )
 
@@ -45,6 +47,12 @@ type SubscriptionStatus struct {
 	Stale     uint64 `json:"stale"`     // not begun, since another instance has them by now
 	Late      uint64 `json:"late"`      // handlers that returned after they were given up
 
+	Healed   uint64 `json:"healed"`   // durables that were gone and made again
+	Repeated uint64 `json:"repeated"` // events that came again because of that, at most
+	Removed  uint64 `json:"removed"`  // events that retention removed unread: data loss
+	Pending  uint64 `json:"pending"`  // events not delivered yet, of all instances, seconds ago
+	Unacked  int    `json:"unacked"`  // events delivered and not settled, likewise
+
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 }
@@ -52,9 +60,11 @@ type SubscriptionStatus struct {
 // counters outlive the loops of a subscription.
 type counters struct {
 	handled, failed, retried, dead, discarded, stale, late, hung atomic.Uint64
+	lost, healed, repeated, removed                              atomic.Uint64
 
 	mu        sync.Mutex
 	state     State
+	paused    bool
 	lastError string
 	lastAt    time.Time
 	loop      *loop
@@ -73,6 +83,12 @@ func (c *counters) setState(s State, err error) {
 	c.setError(err)
 }
 
+func (c *counters) setPaused(paused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = paused
+}
+
 func (c *counters) setError(err error) {
 	if err == nil {
 		return
@@ -88,19 +104,24 @@ func (c *counters) status(s Subscription, durable string) SubscriptionStatus {
 		Name: s.name, Type: s.pattern, Durable: durable, State: c.state,
 		LastError: c.lastError, LastErrorAt: c.lastAt,
 	}
-	l := c.loop
+	l, paused := c.loop, c.paused
 	c.mu.Unlock()
-	if st.State == "" {
+	switch {
+	case st.State == "":
 		st.State = StateStopped
+	case st.State == StateRunning && paused:
+		st.State = StatePaused
 	}
 	st.Handled, st.Failed, st.Retried = c.handled.Load(), c.failed.Load(), c.retried.Load()
 	st.Dead, st.Discarded = c.dead.Load(), c.discarded.Load()
 	st.Stale, st.Late = c.stale.Load(), c.late.Load()
+	st.Healed, st.Repeated, st.Removed = c.healed.Load(), c.repeated.Load(), c.removed.Load()
 	if l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		st.Buffered, st.Running = len(l.queue)-l.first, l.running
 		st.Hung, st.Prefetch = l.hung, l.pace.prefetch
+		st.Pending, st.Unacked = l.seen.pending, l.seen.unacked
 	}
 	return st
 }

@@ -22,7 +22,7 @@ func (l *loop) enqueue(d *delivery) {
 // hire starts a worker if there is work and the concurrency allows one more,
 // with loop.mu held.
 func (l *loop) hire() {
-	if l.first < len(l.queue) && l.workers < l.concurrency() {
+	if l.first < len(l.queue) && l.workers < l.limit {
 		l.workers++
 		go l.work()
 	}

@@ -1,0 +1,177 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/stream"
+	"github.com/agner-go/agner/internal/subject"
+)
+
+// backing is what the loops of a Consumer share of the server's side: the
+// streams of the group and the bucket of positions.
+type backing struct {
+	js          jetstream.JetStream
+	ns          subject.Namespace
+	group       string
+	provisioner *stream.Provisioner
+	positions   *positions
+}
+
+// ensure makes the streams and the bucket that are missing.
+func (b *backing) ensure(ctx context.Context) error {
+	err := b.provisioner.Ensure(ctx,
+		stream.Scheduled(b.ns), stream.Events(b.ns), stream.Dead(b.ns), stream.Retry(b.ns, b.group))
+	if err != nil {
+		return err
+	}
+	if b.positions == nil {
+		b.positions, err = openPositions(ctx, b.provisioner, stream.Positions(b.ns))
+	}
+	return err
+}
+
+// bind finds or makes both durables of a loop.
+func (l *loop) bind(ctx context.Context) error {
+	if err := l.bindMain(ctx); err != nil {
+		return fmt.Errorf("stream %s: %w", l.main.durable.stream, err)
+	}
+	if err := l.bindLane(ctx); err != nil {
+		return fmt.Errorf("stream %s: %w", l.lane.durable.stream, err)
+	}
+	return nil
+}
+
+// bindMain finds the durable on EVENTS, or makes it where its predecessor
+// stood.
+func (l *loop) bindMain(ctx context.Context) error {
+	d := l.main.durable
+	str, err := l.js.Stream(ctx, d.stream)
+	if err != nil {
+		return err
+	}
+	created := str.CachedInfo().Created.UnixNano()
+	pos, _, known, err := l.positions.load(ctx, l.durableName)
+	if err != nil {
+		return err
+	}
+	config := d.config
+	l.sub.start.apply(&config)
+	if known {
+		pos.resume(&config, created)
+	}
+	made, err := d.ensure(ctx, l.js, config, l.cfg.provision())
+	if err != nil {
+		return err
+	}
+	if made != nil {
+		l.log.InfoContext(ctx, "durable made", "durable", l.durableName, "after", made.AckFloor.Stream, "known", known)
+		// Saved at once: a durable that begins with the newest event must not
+		// begin with a newer one if it vanishes before the first regular save.
+		if _, err := l.positions.save(ctx, l.durableName, created, func() (*jetstream.ConsumerInfo, error) { return made, nil }); err != nil {
+			return err
+		}
+	}
+	l.created.Store(created)
+	return nil
+}
+
+// bindLane finds or makes the durable on the retry lane. The lane is a work
+// queue: what stands there is unsettled, so a new durable starts at its head.
+func (l *loop) bindLane(ctx context.Context) error {
+	d := l.lane.durable
+	str, err := l.js.Stream(ctx, d.stream)
+	if err != nil {
+		return err
+	}
+	l.laneStream.Store(&str)
+	_, err = d.ensure(ctx, l.js, d.config, l.cfg.provision())
+	return err
+}
+
+// healed waits between tries to make a durable again.
+const (
+	healFirst = 100 * time.Millisecond
+	healMost  = 5 * time.Second
+)
+
+// lose is called, with loop.mu held, when the durable of a source is known to
+// be gone. Handlers that run go on, but what they say of events of the lost
+// durable is no longer said: the same words could settle other events of a
+// stream that was made anew. Meanwhile the durable is made again.
+func (s *source) lose(cause error) {
+	if s.healing || s.loop.draining {
+		return
+	}
+	l := s.loop
+	s.healing = true
+	s.epoch.Add(1)
+	s.waiting = 0
+	kept := l.queue[:0]
+	for _, d := range l.queue[l.first:] {
+		if d.src == s {
+			d.settled = true
+			l.unsettled.remove(d)
+			s.held--
+			continue
+		}
+		kept = append(kept, d)
+	}
+	clear(l.queue[len(kept):])
+	l.queue, l.first = kept, 0
+	l.counters.lost.Add(1)
+	l.log.Error("durable is gone; it is made again where it stood", "stream", s.durable.stream, "durable", s.durable.config.Durable, "cause", cause)
+	l.background.Go(func() { s.heal(cause) })
+}
+
+// heal tries until the durable is there again, the loop drains, or the durable
+// belongs to somebody else by now.
+func (s *source) heal(cause error) {
+	l := s.loop
+	l.counters.setState(StateHealing, cause)
+	began := time.Now()
+	for wait := healFirst; ; wait = min(2*wait, healMost) {
+		err := s.rebind()
+		if errors.Is(err, ErrDurableTaken) {
+			l.fail(err)
+			return
+		}
+		if err == nil {
+			break
+		}
+		l.counters.setState(StateHealing, err)
+		l.log.Warn("durable could not be made again; trying on", "durable", s.durable.config.Durable, "error", err)
+		select {
+		case <-l.base.Done():
+			return
+		case <-l.stopping:
+			return
+		case <-time.After(wait):
+		}
+	}
+	l.counters.setState(StateRunning, nil)
+	l.counters.healed.Add(1)
+	l.log.Info("durable is back", "durable", s.durable.config.Durable, "after", time.Since(began))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.healing = false
+	s.redone = s.highest
+	s.pull()
+}
+
+func (s *source) rebind() error {
+	ctx, cancel := context.WithTimeout(s.loop.base, requestTimeout)
+	defer cancel()
+	l := s.loop
+	if err := l.backing.ensure(ctx); err != nil {
+		return err
+	}
+	if s == l.main {
+		return l.bindMain(ctx)
+	}
+	return l.bindLane(ctx)
+}
