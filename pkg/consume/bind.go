@@ -93,10 +93,13 @@ func (l *loop) bindLane(ctx context.Context) error {
 	return err
 }
 
-// healed waits between tries to make a durable again.
+// Waits between tries to make a durable again. After the loss of a whole stream
+// the first try waits too: nats-server 2.15.2 damages a stream that is made
+// while the files of its predecessor are still being removed.
 const (
-	healFirst = 100 * time.Millisecond
-	healMost  = 5 * time.Second
+	healFirst  = 100 * time.Millisecond
+	healMost   = 5 * time.Second
+	healStream = time.Second
 )
 
 // lose is called, with loop.mu held, when the durable of a source is known to
@@ -134,6 +137,9 @@ func (s *source) heal(cause error) {
 	l := s.loop
 	l.counters.setState(StateHealing, cause)
 	began := time.Now()
+	if !s.streamStands() && !l.pauseOrStop(healStream) {
+		return
+	}
 	for wait := healFirst; ; wait = min(2*wait, healMost) {
 		err := s.rebind()
 		if errors.Is(err, ErrDurableTaken) {
@@ -145,12 +151,8 @@ func (s *source) heal(cause error) {
 		}
 		l.counters.setState(StateHealing, err)
 		l.log.Warn("durable could not be made again; trying on", "durable", s.durable.config.Durable, "error", err)
-		select {
-		case <-l.base.Done():
+		if !l.pauseOrStop(wait) {
 			return
-		case <-l.stopping:
-			return
-		case <-time.After(wait):
 		}
 	}
 	l.counters.setState(StateRunning, nil)
@@ -161,6 +163,25 @@ func (s *source) heal(cause error) {
 	s.healing = false
 	s.redone = s.highest
 	s.pull()
+}
+
+// pauseOrStop waits, and returns false if the loop stops first.
+func (l *loop) pauseOrStop(d time.Duration) bool {
+	select {
+	case <-l.base.Done():
+		return false
+	case <-l.stopping:
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func (s *source) streamStands() bool {
+	ctx, cancel := context.WithTimeout(s.loop.base, requestTimeout)
+	defer cancel()
+	_, err := s.loop.js.Stream(ctx, s.durable.stream)
+	return err == nil
 }
 
 func (s *source) rebind() error {
