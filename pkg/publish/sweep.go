@@ -72,7 +72,7 @@ func (p *Publisher) sweep() {
 		case now >= f.deadline:
 			p.outboxAll(p.fail(f, p.causeOf(f, p.late(f))))
 		case f.horizon != 0 && now >= f.horizon:
-			p.outboxAll(p.fail(f, p.causeOf(f, p.late(f))))
+			p.outboxAll(p.fail(f, p.causeOf(f, errHorizon)))
 		case connected && !p.sending && p.due(f, now):
 			p.outbox = append(p.outbox, f)
 		}
@@ -95,6 +95,10 @@ func (p *Publisher) due(f *Future, now int64) bool {
 	}
 	return false
 }
+
+// errHorizon ends a publish whose context would let it go on.
+var errHorizon = fmt.Errorf("no acknowledgement within %v of the first sending, after which the stream's dedup window "+
+	"may not know the id any more: %w", MaxRetryFor, context.DeadlineExceeded)
 
 // late is the error of a publish whose time is up.
 func (p *Publisher) late(f *Future) error {
