@@ -58,6 +58,9 @@ type Config struct {
 	// HandlerTimeout bounds one attempt: its context's deadline. Default 1 min.
 	HandlerTimeout time.Duration
 
+	// KillSwitch pauses a subscription whose handler keeps failing. Default off.
+	KillSwitch KillSwitch
+
 	// DrainTimeout bounds the stop, see the package's documentation. Default
 	// 25 s, below the 30 s that platforms usually grant.
 	DrainTimeout time.Duration
@@ -105,6 +108,7 @@ func (c Config) withDefaults() Config {
 	orDuration(&c.AckWait, DefaultAckWait)
 	orDuration(&c.HandlerTimeout, DefaultHandlerTimeout)
 	orDuration(&c.DrainTimeout, DefaultDrainTimeout)
+	c.KillSwitch = c.KillSwitch.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -142,7 +146,7 @@ func (c Config) check() error {
 			return fmt.Errorf("%s must be %s: %w", f.name, f.want, ErrConfig)
 		}
 	}
-	return nil
+	return c.KillSwitch.check()
 }
 
 func (c Config) provision() bool { return c.Provision == nil || *c.Provision }

@@ -60,13 +60,19 @@ func (l *loop) stopPulling() (closed []<-chan struct{}) {
 func (l *loop) takeQueue() []*delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.wake.Broadcast()
+	return l.clearQueue()
+}
+
+// clearQueue empties the queue, with loop.mu held; the caller gives back what
+// was in it.
+func (l *loop) clearQueue() []*delivery {
 	waiting := l.queue[l.first:]
 	l.queue, l.first = nil, 0
 	for _, d := range waiting {
 		d.settled = true
 		l.forget(d)
 	}
-	l.wake.Broadcast()
 	return waiting
 }
 

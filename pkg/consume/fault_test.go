@@ -85,7 +85,7 @@ func TestRedeliveryWhileTheRetryWaits(t *testing.T) {
 	lost := proxy.Inject(testserver.Fault{Match: testserver.Published("$JS.ACK.EVENTS.>"), Nth: 1})
 	got := newTally()
 	cfg := quick()
-	cfg.FirstDelay = 4 * time.Second
+	cfg.AckWait, cfg.FirstDelay = time.Second, 4*time.Second
 	start(t, proxy.JetStream(t), cfg, consume.On(func(_ context.Context, e envelope.Event[orderPlaced]) error {
 		got.add(e.ID)
 		if e.Delivery.Attempt == 1 {

@@ -53,7 +53,9 @@ type loop struct {
 	seen      seen
 	draining  bool
 
-	limit      int // workers that may run at once
+	wanted     int // workers that the configuration allows at once
+	limit      int // workers that may run at once now
+	fuse       fuse
 	failed     chan error
 	stopping   chan struct{}  // closed when a drain begins
 	background sync.WaitGroup // lookups and late settlements; all heed base
@@ -76,7 +78,9 @@ func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
 		stopping:    make(chan struct{}),
 	}
 	l.wake.L = &l.mu
-	l.limit = sub.concurrency
+	l.wanted, l.limit = sub.concurrency, sub.concurrency
+	l.fuse.KillSwitch = cfg.KillSwitch
+	l.fuse.reset()
 	l.main, l.lane = l.source(l.mainDurable()), l.source(l.laneDurable())
 	return l
 }
@@ -177,6 +181,7 @@ func (l *loop) tend(now time.Time) {
 	l.mu.Lock()
 	hung := l.extend(now)
 	if !l.draining {
+		l.rekindle(now)
 		l.main.check(now)
 		l.lane.check(now)
 	}
@@ -227,5 +232,6 @@ func (l *loop) loseWorker() {
 		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHandlerTimeout, l.hung))
 		return
 	}
+	l.wake.Signal() // there may be workers that the limit kept waiting
 	l.hire()
 }

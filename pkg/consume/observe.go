@@ -77,6 +77,7 @@ func (l *loop) note(ctx context.Context, i *jetstream.ConsumerInfo) {
 		l.log.Warn("pull requests are dropped", "waiting", i.NumWaiting)
 	}
 	l.counters.setPaused(i.Paused)
+	l.follow(i.Paused, i.PauseRemaining)
 	now := seen{
 		pending: i.NumPending, unacked: i.NumAckPending,
 		next: i.Delivered.Stream + 1, count: i.Delivered.Consumer,

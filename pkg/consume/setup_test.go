@@ -93,7 +93,7 @@ func (b *bundle) place(t testing.TB, n int) {
 
 func quick() consume.Config {
 	return consume.Config{
-		Group: "billing", AckWait: time.Second, FirstDelay: 20 * time.Millisecond,
+		Group: "billing", AckWait: 5 * time.Second, FirstDelay: 20 * time.Millisecond,
 		DrainTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}
 }

@@ -171,11 +171,11 @@ func (s *source) pull() {
 		return
 	}
 	now := time.Now()
-	if now.Before(s.notTill) || !l.js.Conn().IsConnected() {
+	if now.Before(s.notTill) || now.Before(l.fuse.blown) || !l.js.Conn().IsConnected() {
 		return // the keeper calls again
 	}
 	target := l.limit // of the lane: retries are few and never urgent
-	if s == l.main {
+	if s == l.main && !l.fuse.trial {
 		target = l.pace.prefetch
 	}
 	room := target - s.held - s.waiting

@@ -50,6 +50,7 @@ type SubscriptionStatus struct {
 	Healed   uint64 `json:"healed"`   // durables that were gone and made again
 	Repeated uint64 `json:"repeated"` // events that came again because of that, at most
 	Removed  uint64 `json:"removed"`  // events that retention removed unread: data loss
+	Tripped  uint64 `json:"tripped"`  // times the kill switch has paused the subscription
 	Pending  uint64 `json:"pending"`  // events not delivered yet, of all instances, seconds ago
 	Unacked  int    `json:"unacked"`  // events delivered and not settled, likewise
 
@@ -60,7 +61,7 @@ type SubscriptionStatus struct {
 // counters outlive the loops of a subscription.
 type counters struct {
 	handled, failed, retried, dead, discarded, stale, late, hung atomic.Uint64
-	lost, healed, repeated, removed                              atomic.Uint64
+	lost, healed, repeated, removed, tripped                     atomic.Uint64
 
 	mu        sync.Mutex
 	state     State
@@ -116,6 +117,7 @@ func (c *counters) status(s Subscription, durable string) SubscriptionStatus {
 	st.Dead, st.Discarded = c.dead.Load(), c.discarded.Load()
 	st.Stale, st.Late = c.stale.Load(), c.late.Load()
 	st.Healed, st.Repeated, st.Removed = c.healed.Load(), c.repeated.Load(), c.removed.Load()
+	st.Tripped = c.tripped.Load()
 	if l != nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -28,6 +28,18 @@ func (l *loop) hire() {
 	}
 }
 
+// hireAll wakes and starts as many workers as there is work for, after the
+// limit has grown, with loop.mu held.
+func (l *loop) hireAll() {
+	l.wake.Broadcast()
+	for waiting := len(l.queue) - l.first - l.idle; waiting > 0 && l.workers < l.limit; waiting-- {
+		l.workers++
+		go l.work()
+	}
+	l.main.pull()
+	l.lane.pull()
+}
+
 // work is a worker: it runs one delivery after the other.
 func (l *loop) work() {
 	ended := false
@@ -53,7 +65,7 @@ func (l *loop) take() *delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		for l.first < len(l.queue) {
+		for l.first < len(l.queue) && l.running < l.limit && l.fuse.blown.IsZero() {
 			d := l.queue[l.first]
 			l.queue[l.first] = nil
 			if l.first++; l.first == len(l.queue) {
@@ -152,7 +164,11 @@ func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
 	}
 	d.settled = true
 	l.running--
-	l.pace.ran(time.Since(d.started))
+	now := time.Now()
+	l.pace.ran(now.Sub(d.started))
+	if v.outcome != outcomeHandBack && l.fuse.ran(v.outcome == outcomeRetry || v.outcome == outcomeDead, now) {
+		l.blow(now)
+	}
 	if v.outcome == outcomeAck {
 		// The common end takes the lock once.
 		l.forget(d)
