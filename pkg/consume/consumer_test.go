@@ -233,24 +233,29 @@ func TestHungHandlerIsReplaced(t *testing.T) {
 	b.streams(t)
 	b.place(t, 2)
 	cfg := quick()
-	cfg.Concurrency, cfg.HandlerTimeout = 1, 50*time.Millisecond
+	cfg.AckWait, cfg.Concurrency, cfg.HandlerTimeout = time.Second, 1, 50*time.Millisecond
 	release := make(chan struct{})
 	got := newTally()
+	cfg.MaxAttempts = 1
 	c, _ := start(t, b.js, cfg, consume.On(func(_ context.Context, e envelope.Event[orderPlaced]) error {
 		if got.add(e.ID) == 1 && e.ID == "0" {
-			<-release
+			hang(release)
 		}
 		return nil
 	}))
 	eventually(t, func() error {
-		if s := c.Status().Subscriptions[0]; s.Handled != 2 || s.Hung != 1 {
+		if s := c.Status().Subscriptions[0]; s.Handled != 1 || s.Dead != 1 || s.Hung != 1 {
 			return fmt.Errorf("%+v", s)
 		}
 		return nil
 	})
+	stack, _ := envelope.UnescapeHeader(b.dead(t)[0].Header.Get(consume.HeaderDeadStack))
+	if !strings.Contains(stack, "consume_test.hang") {
+		t.Errorf("the stack does not name where it hangs: %s", stack)
+	}
 	close(release)
 	eventually(t, func() error {
-		if s := c.Status().Subscriptions[0]; s.Late != 1 || s.Hung != 0 || s.Handled != 2 {
+		if s := c.Status().Subscriptions[0]; s.Late != 1 || s.Hung != 0 || s.Handled != 1 {
 			return fmt.Errorf("%+v", s)
 		}
 		return nil
@@ -325,3 +330,5 @@ func TestRunTwice(t *testing.T) {
 		t.Errorf("Run after Run: %v", err)
 	}
 }
+
+func hang(release <-chan struct{}) { <-release }

@@ -21,7 +21,7 @@ import (
 const (
 	HeaderDeadReason       = "Agner-Dead-Reason"       // invalid, undecodable, exhausted, rejected
 	HeaderDeadError        = "Agner-Dead-Error"        // text of the last error, bounded
-	HeaderDeadStack        = "Agner-Dead-Stack"        // of a panic, bounded
+	HeaderDeadStack        = "Agner-Dead-Stack"        // of a panic or a hung handler, bounded
 	HeaderDeadAttempts     = "Agner-Dead-Attempts"     // runs of the handler
 	HeaderDeadRound        = "Agner-Dead-Round"        // replays before this death
 	HeaderDeadGroup        = "Agner-Dead-Group"        // group that gave up
@@ -92,8 +92,12 @@ func (l *loop) obituary(a *attempt, v verdict) nats.Header {
 		HeaderDeadFirst:        {first.UTC().Format(time.RFC3339Nano)},
 		HeaderDeadLast:         {now.Format(time.RFC3339Nano)},
 	}
-	if p := (*PanicError)(nil); errors.As(v.err, &p) {
-		h[HeaderDeadStack] = []string{text(string(p.Stack), maxDeadStack)}
+	var panicked *PanicError
+	var hung *HungError
+	if errors.As(v.err, &panicked) {
+		h[HeaderDeadStack] = []string{text(string(panicked.Stack), maxDeadStack)}
+	} else if errors.As(v.err, &hung) {
+		h[HeaderDeadStack] = []string{text(hung.Stack, maxDeadStack)}
 	}
 	return h
 }

@@ -25,6 +25,7 @@ type delivery struct {
 	// Guarded by loop.mu.
 	extended time.Time // when the server last heard that we work on it
 	started  time.Time // zero while it waits for a worker
+	worker   string    // goroutine that runs it
 	// settled tells that its fate is decided: by its worker, or over its
 	// worker's head when that hangs. Whoever sets it settles; nobody else may.
 	settled bool

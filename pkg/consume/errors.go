@@ -19,9 +19,9 @@ var (
 	ErrDurableGone = errors.New("durable was deleted")
 	// ErrRunning reports a second Run of a Consumer that runs already.
 	ErrRunning = errors.New("already running")
-	// ErrHandlerTimeout reports a handler that did not return although its
-	// deadline had passed and its context was cancelled.
-	ErrHandlerTimeout = errors.New("handler ignores its deadline")
+	// ErrHung reports a handler that did not return although its deadline had
+	// passed and its context was cancelled.
+	ErrHung = errors.New("handler ignores its deadline")
 )
 
 // DrainError says which handlers did not return within DrainTimeout. Their
@@ -53,3 +53,19 @@ func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
+
+// HungError is the error of a handler that ignored its deadline and was given
+// up: the event is retried as after any other error, and another worker takes
+// the place of the one that hangs. It matches ErrHung.
+type HungError struct {
+	Timeout time.Duration
+	Stack   string // of the handler's goroutine when it was given up
+}
+
+// Error implements error. It leaves the stack to whoever asks for it.
+func (e *HungError) Error() string {
+	return fmt.Sprintf("%v: it ran for more than its timeout of %s", ErrHung, e.Timeout)
+}
+
+// Is reports whether target is ErrHung.
+func (e *HungError) Is(target error) bool { return target == ErrHung }

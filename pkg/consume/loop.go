@@ -186,8 +186,22 @@ func (l *loop) tend(now time.Time) {
 		l.lane.check(now)
 	}
 	l.mu.Unlock()
+	l.abandonAll(hung)
+}
+
+// abandonAll gives up on handlers that hang. One dump of all goroutines serves
+// them all.
+func (l *loop) abandonAll(hung []*delivery) {
+	if len(hung) == 0 {
+		return
+	}
+	ids := make([]string, 0, len(hung))
 	for _, d := range hung {
-		l.abandon(d)
+		ids = append(ids, d.worker)
+	}
+	found := stacks(ids)
+	for _, d := range hung {
+		l.abandon(d, found[d.worker])
 	}
 }
 
@@ -229,7 +243,7 @@ func (l *loop) loseWorker() {
 	l.workers--
 	l.hung++
 	if l.hung > l.limit {
-		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHandlerTimeout, l.hung))
+		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHung, l.hung))
 		return
 	}
 	l.wake.Signal() // there may be workers that the limit kept waiting

@@ -60,8 +60,8 @@ type SubscriptionStatus struct {
 
 // counters outlive the loops of a subscription.
 type counters struct {
-	handled, failed, retried, dead, discarded, stale, late, hung atomic.Uint64
-	lost, healed, repeated, removed, tripped                     atomic.Uint64
+	handled, failed, retried, dead, discarded, stale, late atomic.Uint64
+	lost, healed, repeated, removed, tripped               atomic.Uint64
 
 	mu        sync.Mutex
 	state     State

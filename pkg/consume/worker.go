@@ -50,8 +50,9 @@ func (l *loop) work() {
 			go l.work()
 		}
 	}()
+	id := goroutineID()
 	for {
-		d := l.take()
+		d := l.take(id)
 		if d == nil || !l.process(d) {
 			ended = true
 			return
@@ -61,7 +62,7 @@ func (l *loop) work() {
 
 // take waits for the next delivery to run. It returns nil when the worker
 // should end, and has then signed it off.
-func (l *loop) take() *delivery {
+func (l *loop) take(worker string) *delivery {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -74,7 +75,7 @@ func (l *loop) take() *delivery {
 			if l.stale(d) {
 				continue
 			}
-			d.started = time.Now()
+			d.started, d.worker = time.Now(), worker
 			l.running++
 			return d
 		}
@@ -185,13 +186,12 @@ func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
 // abandon gives up on a delivery whose handler ignores its deadline: the event
 // counts as failed, and the worker's place is free. The keeper has marked it
 // settled and not yet forgotten it.
-func (l *loop) abandon(d *delivery) {
+func (l *loop) abandon(d *delivery, stack string) {
 	a, v, decided := l.read(d)
 	if !decided {
-		v = l.judge(ErrHandlerTimeout, a.number)
+		v = l.judge(&HungError{Timeout: l.sub.handlerTimeout, Stack: stack}, a.number)
 	}
-	l.counters.hung.Add(1)
 	l.log.Error("handler ignores its deadline; its event is taken from it",
-		"event", a.event.ID, "attempt", a.number, "timeout", l.sub.handlerTimeout)
+		"event", a.event.ID, "attempt", a.number, "timeout", l.sub.handlerTimeout, "stack", stack)
 	l.settle(d, &a, v)
 }

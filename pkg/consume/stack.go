@@ -1,0 +1,51 @@
+package consume
+
+import (
+	"bytes"
+	"runtime"
+)
+
+// goroutineID is what the runtime calls this goroutine in its stack dumps. It
+// serves to find a handler's stack from outside, and nothing else; a worker asks
+// for it once.
+func goroutineID() string {
+	var buf [64]byte
+	head := buf[:runtime.Stack(buf[:], false)]
+	head, _ = bytes.CutPrefix(head, []byte("goroutine "))
+	id, _, _ := bytes.Cut(head, []byte(" "))
+	return string(id)
+}
+
+// Bounds of a dump of all goroutines, which stops the world while it is taken.
+const (
+	firstDump = 256 << 10
+	maxDump   = 16 << 20
+	maxStack  = 8 << 10 // of one goroutine
+)
+
+// stacks finds the stacks of goroutines by their ids, in one dump. What a dump
+// of maxDump bytes does not hold is missing.
+func stacks(ids []string) map[string]string {
+	size := firstDump
+	dump := make([]byte, size)
+	n := runtime.Stack(dump, true)
+	for n == size && size < maxDump {
+		size *= 4
+		dump = make([]byte, size)
+		n = runtime.Stack(dump, true)
+	}
+	found := make(map[string]string, len(ids))
+	for block := range bytes.SplitSeq(dump[:n], []byte("\n\n")) {
+		head, _ := bytes.CutPrefix(block, []byte("goroutine "))
+		id, _, ok := bytes.Cut(head, []byte(" "))
+		if !ok {
+			continue
+		}
+		for _, want := range ids {
+			if string(id) == want {
+				found[want] = string(block[:min(len(block), maxStack)])
+			}
+		}
+	}
+	return found
+}
