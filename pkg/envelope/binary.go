@@ -152,8 +152,25 @@ func (r *headerReader) read(header string, values []string) error {
 		if value, ok = unescape(value); !ok {
 			return attributeError(name, ErrEscape, values[0], nil)
 		}
+		if isUnescapedURI(name, values[0], value) {
+			value = values[0]
+		}
 	}
 	return setAttribute(&r.event.Attributes, &r.seen, name, value)
+}
+
+// isUnescapedURI tells whether a header holds a URI as it is, with the URI's
+// own percent-encoding, which the binding would have encoded once more. The
+// CNCF SDK for Go sends such. It is believed only where the value that the
+// binding means is no URI, so a writer that obeys the binding is never misread.
+func isUnescapedURI(name, raw, value string) bool {
+	switch name {
+	case attrSource:
+		return !isURIReference(value) && isURIReference(raw)
+	case attrDataSchema:
+		return !isAbsoluteURI(value) && isAbsoluteURI(raw)
+	}
+	return false
 }
 
 // finish completes the event with the message's body as its data.

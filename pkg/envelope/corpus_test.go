@@ -191,16 +191,26 @@ func attributeCases() []attributeCase {
 		same("source", "/a#b#c", "", envelope.ErrURIReference),
 		same("source", "/a|b", "", envelope.ErrURIReference),
 		{"source", "/a%2520b", `"/a%20b"`, "/a%20b", nil},
-		{"source", "/a%2520b%25", `"/a%20b%"`, "", envelope.ErrURIReference},
-		{"source", "/a%20b", `"/a b"`, "", envelope.ErrURIReference},
-		{"source", "/%C3%BC", `"/ü"`, "", envelope.ErrURIReference},
+		{"source", "/a%2520b%25%20", none, "/a%2520b%25%20", nil},
+		{"source", none, `"/a%20b%"`, "", envelope.ErrURIReference},
+		{"source", none, `"/a%2"`, "", envelope.ErrURIReference},
+		{"source", "/a b", `"/a b"`, "", envelope.ErrURIReference},
+		{"source", "/ü", `"/ü"`, "", envelope.ErrURIReference},
+		{"source", "/a%20b", `"/a%20b"`, "/a%20b", nil}, // a writer that does not encode
+		{"source", "/%C3%BC", `"/%C3%BC"`, "/%C3%BC", nil},
+		{"source", "/100%25", `"/100%25"`, "/100%25", nil},
+		{"source", "/%41", none, "/A", nil}, // the binding's reading comes first
+		{"source", "/%2541", `"/%41"`, "/%41", nil},
+		{"source", "/%41%20 b", none, "", envelope.ErrURIReference},
 		{"source", `/a\b`, `"/a\\b"`, "", envelope.ErrURIReference},
 		same("dataschema", "https://example.com/schema/order/1", "https://example.com/schema/order/1", nil),
 		same("dataschema", "urn:x:y?q", "urn:x:y?q", nil),
 		same("dataschema", "/relative", "", envelope.ErrURI),
 		same("dataschema", "https://example.com/a#frag", "", envelope.ErrURI),
 		same("dataschema", "1http://a", "", envelope.ErrURI),
-		{"dataschema", "http://a%20b", `"http://a b"`, "", envelope.ErrURI},
+		{"dataschema", "http://a b", `"http://a b"`, "", envelope.ErrURI},
+		{"dataschema", "http://a/%20b", `"http://a/%20b"`, "http://a/%20b", nil},
+		{"subject", "/a%20b", `"/a b"`, "/a b", nil}, // text is decoded, always
 
 		// Media types.
 		same("datacontenttype", "application/json", "application/json", nil),
@@ -209,6 +219,8 @@ func attributeCases() []attributeCase {
 		{"datacontenttype", "text/plain;%20charset=utf-8", `"text/plain; charset=utf-8"`, "text/plain; charset=utf-8", nil},
 		{"datacontenttype", "text/plain ; charset=utf-8", `"text/plain ; charset=utf-8"`, "text/plain ; charset=utf-8", nil},
 		{"datacontenttype", "a/b;c=%22d;%20e%22;f=g", `"a/b;c=\"d; e\";f=g"`, `a/b;c="d; e";f=g`, nil},
+		{"datacontenttype", "a/b;c=%22d%5C%22;e%22", `"a/b;c=\"d\\\";e\""`, `a/b;c="d\";e"`, nil},
+		{"datacontenttype", "a/b;c=%22d%5C%22", `"a/b;c=\"d\\\""`, "", envelope.ErrMediaType},
 		same("datacontenttype", "text", "", envelope.ErrMediaType),
 		same("datacontenttype", "/json", "", envelope.ErrMediaType),
 		same("datacontenttype", "text/", "", envelope.ErrMediaType),
@@ -235,6 +247,8 @@ func attributeCases() []attributeCase {
 		same("time", "2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z", nil), // leap second
 		same("time", "2016-12-31T18:59:60.5-05:00", "2016-12-31T19:00:00.5-05:00", nil),
 		same("time", "2016-12-31T12:00:60Z", "", envelope.ErrTimestamp),
+		same("time", "2016-12-31T11:59:60Z", "", envelope.ErrTimestamp),
+		same("time", "2016-12-31T23:59:60+01:00", "", envelope.ErrTimestamp),
 		same("time", "9999-12-31T23:59:60Z", "", envelope.ErrTimestamp),
 		same("time", "2020-02-29T00:00:00Z", "2020-02-29T00:00:00Z", nil),
 		same("time", "2000-02-29T00:00:00Z", "2000-02-29T00:00:00Z", nil),

@@ -363,7 +363,7 @@ func TestLargeData(t *testing.T) {
 
 func TestMessageID(t *testing.T) {
 	t.Parallel()
-	// printf '/shop/checkout\0o-1' | sha256sum, 16 bytes, base64url
+	// The shell line of docs/wire.md prints the same.
 	if got := envelope.MessageID("/shop/checkout", "o-1"); got != "SZwrHDnYn_kUhY8eoccK2g" {
 		t.Errorf("MessageID = %q", got)
 	}

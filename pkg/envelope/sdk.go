@@ -12,42 +12,61 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// ToSDK converts an event to the CNCF SDK's. Extensions become strings;
-// Delivery is left behind.
+// ToSDK converts an event to the CNCF SDK's. Extensions become strings, the
+// data stay the same bytes, Delivery is left behind. A source or dataschema
+// that the SDK's URL type cannot hold unchanged is an error.
 func ToSDK(e *Raw) (event.Event, error) {
 	if err := e.Validate(); err != nil {
 		return event.Event{}, fmt.Errorf("envelope: to SDK %s: %w", describe(&e.Attributes), err)
 	}
-	out := event.New(event.CloudEventsVersionV1)
-	out.SetID(e.ID)
-	out.SetSource(e.Source)
-	out.SetType(e.Type)
-	if e.Subject != "" {
-		out.SetSubject(e.Subject)
+	// The setters of event.Event trim what they are given; the fields do not.
+	ec := &event.EventContextV1{
+		ID:              e.ID,
+		Type:            e.Type,
+		Subject:         pointerTo(e.Subject),
+		DataContentType: pointerTo(e.DataContentType),
+		Extensions:      sdkExtensions(&e.Attributes),
 	}
-	if !e.Time.IsZero() {
-		out.SetTime(e.Time)
+	err := errors.Join(ec.SetSource(e.Source), ec.SetDataSchema(e.DataSchema), ec.SetTime(e.Time))
+	switch {
+	case err != nil:
+	case ec.GetSource() != e.Source:
+		err = fmt.Errorf("source %q would become %q", bounded(e.Source), bounded(ec.GetSource()))
+	case ec.GetDataSchema() != e.DataSchema:
+		err = fmt.Errorf("dataschema %q would become %q", bounded(e.DataSchema), bounded(ec.GetDataSchema()))
 	}
-	if e.DataContentType != "" {
-		out.SetDataContentType(e.DataContentType)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("envelope: to SDK %s: the SDK cannot hold it: %w", describe(&e.Attributes), err)
 	}
-	if e.DataSchema != "" {
-		out.SetDataSchema(e.DataSchema)
+	return event.Event{Context: ec, DataEncoded: e.Data, DataBase64: !isSDKJSON(e)}, nil
+}
+
+func pointerTo(s string) *string {
+	if s == "" {
+		return nil
 	}
+	return &s
+}
+
+func sdkExtensions(a *Attributes) map[string]any {
+	m := make(map[string]any, len(a.Extensions)+3)
 	for _, name := range []string{attrKey, attrCorrelationID, attrCausationID} {
-		if v, ok := e.Extension(name); ok {
-			out.SetExtension(name, v)
+		if v, ok := a.Extension(name); ok {
+			m[name] = v
 		}
 	}
-	for i := range e.Extensions {
-		out.SetExtension(e.Extensions[i].Name, e.Extensions[i].Value)
+	for i := range a.Extensions {
+		m[a.Extensions[i].Name] = a.Extensions[i].Value
 	}
-	out.DataEncoded = e.Data
-	out.DataBase64 = !declaresJSON(e.DataContentType)
-	for name, err := range out.FieldErrors {
-		return event.Event{}, fmt.Errorf("envelope: to SDK %s: attribute %q: %w", describe(&e.Attributes), name, err)
-	}
-	return out, nil
+	return m
+}
+
+// isSDKJSON tells whether the SDK's structured mode may write the data as a
+// JSON value. It would do so unchecked, and with a `+json` type writes the
+// text as a string; all else goes as base64, which keeps the bytes.
+func isSDKJSON(e *Raw) bool {
+	_, subtype, _ := strings.Cut(mediaType(e.DataContentType), "/")
+	return strings.EqualFold(subtype, "json") && checkJSON(e.Data, 1) == nil
 }
 
 // FromSDK converts an event of the CNCF SDK, version 1.0, and validates it.

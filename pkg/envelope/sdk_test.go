@@ -20,7 +20,12 @@ func TestSDKRoundTrip(t *testing.T) {
 	full.Time = full.Time.In(time.FixedZone("", 3600))
 	text := least()
 	text.DataContentType, text.Data = "text/plain", []byte("a\xff")
-	for _, e := range []envelope.Raw{least(), nine(), full, text} {
+	spaced := least()
+	spaced.ID, spaced.Type, spaced.Subject, spaced.Key = " 1 ", " t ", " s ", " k "
+	suffix, broken := nine(), nine()
+	suffix.DataContentType = "application/vnd.x+json"
+	broken.Data = []byte(`{"not JSON`)
+	for _, e := range []envelope.Raw{least(), nine(), full, text, spaced, suffix, broken} {
 		converted, err := envelope.ToSDK(&e)
 		if err != nil {
 			t.Fatal(err)
@@ -126,10 +131,18 @@ func TestFromSDKRefuses(t *testing.T) {
 
 func TestToSDKRefuses(t *testing.T) {
 	t.Parallel()
+	// Legal for RFC 3986, and not for the URL type that the SDK uses, or
+	// changed by it.
+	for _, source := range []string{"http://[v7.a:b]/", "/a#", "HTTP://a"} {
+		e := least()
+		e.Source = source
+		if _, err := envelope.ToSDK(&e); err == nil {
+			t.Errorf("%s: a source that the SDK cannot hold was converted", source)
+		}
+	}
 	e := least()
-	// Legal for RFC 3986, and not for the URL parser that the SDK uses.
-	e.Source = "http://[v7.a:b]/"
+	e.DataSchema = "HTTP://a"
 	if _, err := envelope.ToSDK(&e); err == nil {
-		t.Error("a source that the SDK cannot hold was converted")
+		t.Error("a dataschema that the SDK cannot hold was converted")
 	}
 }

@@ -26,7 +26,7 @@ func isURIReference(s string) bool {
 // without a fragment.
 func isAbsoluteURI(s string) bool {
 	scheme, rest, ok := strings.Cut(s, ":")
-	return ok && isScheme(scheme) && !strings.Contains(rest, "#") && isHierPart(rest)
+	return ok && isScheme(scheme) && isHierPart(rest) // which has no '#' either
 }
 
 func isScheme(s string) bool {
