@@ -31,7 +31,7 @@ func checkBatch(t *testing.T, js jetstream.JetStream, acks []publish.Ack, payloa
 	if len(acks) != len(payloads) {
 		t.Fatalf("%d acks for %d payloads", len(acks), len(payloads))
 	}
-	stored := readTicks(t, js, "EVENTS")
+	stored := readTicks(t, js)
 	if len(stored) < len(payloads) {
 		t.Fatalf("%d events stored, want %d", len(stored), len(payloads))
 	}
@@ -84,7 +84,7 @@ func TestBatchRefusedBeforeSending(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, acks, err)
 		}
 	}
-	if stored := readTicks(t, js, "EVENTS"); len(stored) != 1 {
+	if stored := readTicks(t, js); len(stored) != 1 {
 		t.Errorf("%d events stored, want only the first", len(stored))
 	}
 }
@@ -127,7 +127,7 @@ func TestBatchCommitAmbiguous(t *testing.T) {
 				t.Errorf("the fault struck %d times", injected.Hits())
 			}
 			checkBatch(t, srv.JetStream(t), acks, payloads)
-			if stored := readTicks(t, srv.JetStream(t), "EVENTS"); len(stored) != 5 {
+			if stored := readTicks(t, srv.JetStream(t)); len(stored) != 5 {
 				t.Errorf("%d events stored", len(stored))
 			}
 			if slices.ContainsFunc(acks, func(a publish.Ack) bool { return a.Duplicate }) {
@@ -177,7 +177,7 @@ func testBatchPublishedAgain(t *testing.T, js jetstream.JetStream) {
 	if !errors.Is(err, publish.ErrRejected) || !errors.Is(err, publish.ErrPartlyStored) || !strings.Contains(err.Error(), "4 of 6") {
 		t.Errorf("partly stored: %v", err)
 	}
-	stored := readTicks(t, js, "EVENTS")
+	stored := readTicks(t, js)
 	if len(stored) != 4 {
 		t.Errorf("%d events stored, want 4", len(stored))
 	}

@@ -41,7 +41,7 @@ func TestServerKilled(t *testing.T) {
 		child.Restart(t)
 	}
 	wg.Wait()
-	f := l.inspect(t, child.JetStream(t), "EVENTS")
+	f := l.inspect(t, child.JetStream(t))
 	if f.broken() > 0 || f.acked != events {
 		t.Errorf("after %d kills: %+v", kills, *f)
 	}
@@ -49,7 +49,7 @@ func TestServerKilled(t *testing.T) {
 }
 
 // TestCluster shares three servers, which take a second to start.
-func TestCluster(t *testing.T) {
+func TestCluster(t *testing.T) { //nolint:tparallel // its parts come one after the other: the second disturbs
 	t.Parallel()
 	cluster := testserver.StartCluster(t, 3)
 	t.Run("batch published again", func(t *testing.T) { testBatchPublishedAgain(t, cluster.JetStream(t)) })
@@ -97,7 +97,7 @@ func testLeaderStepsDown(t *testing.T, cluster *testserver.Cluster) {
 	close(stop)
 	wg.Wait()
 	cluster.WaitCurrent("EVENTS")
-	f := l.inspect(t, cluster.JetStream(t), "EVENTS")
+	f := l.inspect(t, cluster.JetStream(t))
 	if failed := f.unknown + f.rejected + f.notSent; f.broken() > 0 || failed > 0 {
 		t.Errorf("after %d step-downs: %+v", stepDowns, *f)
 	}

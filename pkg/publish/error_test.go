@@ -55,13 +55,13 @@ func (want failure) check(t *testing.T, err error, took time.Duration) {
 }
 
 // publishOnce publishes with a deadline and says how long it took.
-func publishOnce(t *testing.T, pub *publish.Publisher, payload envelope.Payload, timeout time.Duration) (error, time.Duration) { //nolint:revive // the error is the value here
+func publishOnce(t *testing.T, pub *publish.Publisher, payload envelope.Payload, timeout time.Duration) (took time.Duration, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	start := time.Now()
-	_, err := pub.Publish(ctx, payload)
-	return err, time.Since(start)
+	_, err = pub.Publish(ctx, payload)
+	return time.Since(start), err
 }
 
 func TestNoServer(t *testing.T) {
@@ -76,7 +76,7 @@ func TestNoServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	pub := newPublisher(t, js, publish.Config{})
-	err, took := publishOnce(t, pub, tick{N: 1}, 200*time.Millisecond)
+	took, err := publishOnce(t, pub, tick{N: 1}, 200*time.Millisecond)
 	failure{publish.ErrNotSent, []error{nats.ErrDisconnected, context.DeadlineExceeded}, "RECONNECTING", time.Second}.check(t, err, took)
 }
 
@@ -88,7 +88,7 @@ func TestServerGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	srv.Shutdown()
-	err, took := publishOnce(t, pub, tick{N: 2}, 200*time.Millisecond)
+	took, err := publishOnce(t, pub, tick{N: 2}, 200*time.Millisecond)
 	failure{publish.ErrNotSent, []error{nats.ErrDisconnected, context.DeadlineExceeded}, "deadline", time.Second}.check(t, err, took)
 	srv.Restart(t)
 	if ack, err := pub.Publish(t.Context(), tick{N: 3}); err != nil || ack.Sequence != 2 {
@@ -115,7 +115,7 @@ func TestNoJetStream(t *testing.T) {
 	t.Parallel()
 	srv := testserver.Start(t, testserver.Conf(`accounts { A { users [{user: u, password: p}] } }`), testserver.Client(nats.UserInfo("u", "p")))
 	pub := newPublisher(t, srv.JetStream(t), publish.Config{})
-	err, took := publishOnce(t, pub, tick{N: 1}, 2*time.Second)
+	took, err := publishOnce(t, pub, tick{N: 1}, 2*time.Second)
 	failure{publish.ErrNotSent, []error{jetstream.ErrJetStreamNotEnabledForAccount}, "find or make streams", time.Second}.check(t, err, took)
 }
 
@@ -135,7 +135,7 @@ func TestStreamFull(t *testing.T) {
 		if _, err := pub.Publish(t.Context(), tick{N: 1}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		err, took := publishOnce(t, pub, tick{N: 2}, 5*time.Second)
+		took, err := publishOnce(t, pub, tick{N: 2}, 5*time.Second)
 		failure{publish.ErrRejected, []error{publish.ErrFull}, "maximum", time.Second}.check(t, err, took)
 		var e *publish.Error
 		if errors.As(err, &e) && !strings.HasPrefix(e.Reason, "10077 ") {
@@ -174,7 +174,7 @@ func TestPermissions(t *testing.T) {
 		}
 		want := failure{publish.ErrRejected, []error{publish.ErrPermission, nats.ErrPermissionViolation}, "events.test.bulky.v1._", 2 * time.Second}
 		for range 2 { // the second time too, though the server says the same words
-			err, took := publishOnce(t, pub, bulky{}, 10*time.Second)
+			took, err := publishOnce(t, pub, bulky{}, 10*time.Second)
 			want.check(t, err, took)
 		}
 		// The violation is not laid at another event's door.
@@ -189,12 +189,12 @@ func TestPermissions(t *testing.T) {
 	t.Run("inbox", func(t *testing.T) {
 		t.Parallel()
 		pub := as(t, "mute", publish.Config{Provision: new(false)})
-		err, took := publishOnce(t, pub, tick{N: 1}, 10*time.Second)
+		took, err := publishOnce(t, pub, tick{N: 1}, 10*time.Second)
 		failure{publish.ErrNotSent, []error{publish.ErrPermission}, "inbox prefix", 2 * time.Second}.check(t, err, took)
 	})
 	t.Run("streams", func(t *testing.T) {
 		t.Parallel()
-		err, took := publishOnce(t, as(t, "bound", publish.Config{AckTimeout: 300 * time.Millisecond}), tick{N: 1}, 10*time.Second)
+		took, err := publishOnce(t, as(t, "bound", publish.Config{AckTimeout: 300 * time.Millisecond}), tick{N: 1}, 10*time.Second)
 		failure{publish.ErrNotSent, []error{publish.ErrPermission}, "Provision", 2 * time.Second}.check(t, err, took)
 		if _, err := as(t, "bound", publish.Config{Provision: new(false)}).Publish(t.Context(), tick{N: 1}); err != nil {
 			t.Errorf("binding asks the server for nothing but publishing: %v", err)
@@ -284,7 +284,7 @@ func TestContextEnds(t *testing.T) {
 		_, err := pub.Publish(ctx, tick{Key: "k", N: 3})
 		done <- err
 	}()
-	stored := func() bool { return len(readTicks(t, srv.JetStream(t), "EVENTS")) == 2 }
+	stored := func() bool { return len(readTicks(t, srv.JetStream(t))) == 2 }
 	testserver.Eventually(t, 5*time.Second, stored, "the event is stored")
 	// One behind it, of the same key, has not been sent.
 	behind, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -320,10 +320,10 @@ func TestConnectionClosed(t *testing.T) {
 	failure{publish.ErrUnknown, []error{nats.ErrConnectionClosed}, "closed", 0}.check(t, err, 0)
 	_, err = behind.Wait(t.Context())
 	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", 0}.check(t, err, 0)
-	err, took := publishOnce(t, pub, tick{N: 4}, 5*time.Second)
+	took, err := publishOnce(t, pub, tick{N: 4}, 5*time.Second)
 	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", time.Second}.check(t, err, took)
 	fresh := newPublisher(t, js, publish.Config{})
-	err, took = publishOnce(t, fresh, tick{N: 5}, 5*time.Second)
+	took, err = publishOnce(t, fresh, tick{N: 5}, 5*time.Second)
 	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", time.Second}.check(t, err, took)
 }
 
@@ -340,7 +340,7 @@ func TestNoAcknowledgement(t *testing.T) {
 	if drop.Hits() < 2 {
 		t.Errorf("%d attempts, want several", drop.Hits())
 	}
-	if stored := readTicks(t, srv.JetStream(t), "EVENTS"); len(stored) != 1 {
+	if stored := readTicks(t, srv.JetStream(t)); len(stored) != 1 {
 		t.Errorf("%d events stored: attempts of one publish must share an id", len(stored))
 	}
 }

@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 		sends[i] = mixed(newPublisher(t, w.proxies[i].JetStream(t), cfg))
 	}
 	l := w.run(t, sends, faultDuration(t), 0)
-	f := l.inspect(t, w.admin, "EVENTS")
+	f := l.inspect(t, w.admin)
 	t.Logf("seed %d: %+v", w.seed, *f)
 	if f.broken() > 0 {
 		t.Errorf("seed %d: promises broken: %+v", w.seed, *f)
@@ -75,7 +75,7 @@ func TestFaultsHaveTeeth(t *testing.T) {
 	// Chance decides when, so it may take another round.
 	for round := range 10 {
 		l := w.run(t, sends, time.Second, round*1_000_000)
-		if f := l.inspect(t, w.admin, "EVENTS"); f.disordered > 0 {
+		if f := l.inspect(t, w.admin); f.disordered > 0 {
 			t.Logf("seed %d: %+v", w.seed, *f)
 			return
 		}
@@ -215,10 +215,14 @@ func (w *faultWorld) run(t *testing.T, sends []send, d time.Duration, from int) 
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	var faults, publishers sync.WaitGroup
-	faults.Go(func() { w.strike(ctx, t) })
+	faults.Go(func() {
+		if err := w.strike(ctx, t.Context()); err != nil {
+			t.Errorf("strike: %v", err)
+		}
+	})
 	for i, s := range sends {
 		for driver := range drivers {
-			publishers.Go(func() { drive(ctx, t, l, tick{Publisher: i, N: from}, driver, s) })
+			publishers.Go(func() { drive(ctx, t.Context(), l, tick{Publisher: i, N: from}, driver, s) })
 		}
 	}
 	faults.Wait()
@@ -230,18 +234,18 @@ func (w *faultWorld) run(t *testing.T, sends []send, d time.Duration, from int) 
 // its own, since there is no order among calls that overlap.
 const drivers = 5
 
-// drive is one of them: it goes round its keys and does not wait for results.
-func drive(ctx context.Context, t *testing.T, l *ledger, start tick, driver int, s send) {
+// drive is one of them: until ctx ends it goes round its keys, and does not wait
+// for results. The publishes have the context of the whole test.
+func drive(ctx, whole context.Context, l *ledger, start tick, driver int, s send) {
 	var results sync.WaitGroup
 	defer results.Wait()
 	for i := 0; ctx.Err() == nil; i++ {
 		// Three events in a row on one key, then the next key.
 		key := (i/3)%(faultKeys/drivers)*drivers + driver
 		ev := tick{Publisher: start.Publisher, Key: fmt.Sprintf("k%d", key), N: start.N + i + 1}
-		// The test's context: the end of the run cancels no publish.
-		wait := s(t.Context(), ev)
+		wait := s(whole, ev)
 		results.Go(func() {
-			sequence, err := wait(t.Context())
+			sequence, err := wait(whole)
 			l.record(ev, sequence, err)
 		})
 	}
@@ -249,13 +253,13 @@ func drive(ctx context.Context, t *testing.T, l *ledger, start tick, driver int,
 
 // strike cuts and holds connections, and takes the subjects from the stream,
 // which makes the server answer that nobody listens, as during an election.
-func (w *faultWorld) strike(ctx context.Context, t *testing.T) {
+func (w *faultWorld) strike(ctx, whole context.Context) error {
 	for {
 		pause := time.NewTimer(time.Duration(50+w.rng.IntN(200)) * time.Millisecond)
 		select {
 		case <-ctx.Done():
 			pause.Stop()
-			return
+			return nil
 		case <-pause.C:
 		}
 		p := w.proxies[w.rng.IntN(len(w.proxies))]
@@ -267,7 +271,9 @@ func (w *faultWorld) strike(ctx context.Context, t *testing.T) {
 			w.wait(time.Duration(10+w.rng.IntN(200)) * time.Millisecond)
 			p.Hold(false)
 		default:
-			w.unsubscribe(t)
+			if err := w.unsubscribe(whole); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -276,14 +282,13 @@ func (w *faultWorld) wait(d time.Duration) {
 	<-time.NewTimer(d).C
 }
 
-func (w *faultWorld) unsubscribe(t *testing.T) {
+func (w *faultWorld) unsubscribe(ctx context.Context) error {
 	away := stream.Events("")
 	away.Subjects = []string{"relay.>"}
-	if _, err := w.admin.UpdateStream(t.Context(), away); err != nil {
-		t.Errorf("take the subjects away: %v", err)
+	if _, err := w.admin.UpdateStream(ctx, away); err != nil {
+		return err
 	}
 	w.wait(time.Duration(5+w.rng.IntN(40)) * time.Millisecond)
-	if _, err := w.admin.UpdateStream(t.Context(), stream.Events("")); err != nil {
-		t.Errorf("give the subjects back: %v", err)
-	}
+	_, err := w.admin.UpdateStream(ctx, stream.Events(""))
+	return err
 }

@@ -69,7 +69,7 @@ const (
 // attempts is a set of attempt numbers; those from 63 on share a bit.
 type attempts uint64
 
-func attemptBit(n int) attempts { return 1 << min(uint(n), 63) } //nolint:gosec // n counts from 0
+func attemptBit(n int) attempts { return 1 << min(uint(n), 63) }
 
 // Done returns a channel that is closed once the result is there.
 func (f *Future) Done() <-chan struct{} {

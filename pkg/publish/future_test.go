@@ -37,7 +37,7 @@ func TestAsync(t *testing.T) {
 			t.Fatalf("event %d: Done is open after Wait", i)
 		}
 	}
-	if stored := readTicks(t, js, "EVENTS"); len(stored) != n {
+	if stored := readTicks(t, js); len(stored) != n {
 		t.Errorf("%d events stored", len(stored))
 	}
 }
@@ -59,7 +59,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if f := l.inspect(t, js, "EVENTS"); f.broken() > 0 || f.acked != 64*20 {
+	if f := l.inspect(t, js); f.broken() > 0 || f.acked != 64*20 {
 		t.Errorf("%+v", *f)
 	}
 }
@@ -205,7 +205,7 @@ func TestCloseGivesUp(t *testing.T) {
 // TestRetryHorizon needs minutes, of fake time: an event without an answer is
 // sent again for 110 s at most, however far the context's deadline is.
 func TestRetryHorizon(t *testing.T) { //nolint:paralleltest // a bubble is alone
-	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) { //nolint:thelper // the test itself, in fake time
 		pub, err := publish.New(s.JetStream(t), publish.Config{Source: "/test", Provision: new(false)})
 		if err != nil {
 			t.Fatal(err)

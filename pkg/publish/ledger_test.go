@@ -80,9 +80,9 @@ func (f *findings) broken() int {
 }
 
 // inspect reads the whole stream and compares it with the ledger.
-func (l *ledger) inspect(tb testing.TB, js jetstream.JetStream, stream string) *findings {
+func (l *ledger) inspect(tb testing.TB, js jetstream.JetStream) *findings {
 	tb.Helper()
-	stored := readTicks(tb, js, stream)
+	stored := readTicks(tb, js)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := &findings{}
@@ -138,11 +138,11 @@ type storedTick struct {
 }
 
 // readTicks reads the stream with a consumer of its own, in the order stored.
-func readTicks(tb testing.TB, js jetstream.JetStream, stream string) []storedTick {
+func readTicks(tb testing.TB, js jetstream.JetStream) []storedTick {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
 	defer cancel()
-	s, err := js.Stream(ctx, stream)
+	s, err := js.Stream(ctx, "EVENTS")
 	if err != nil {
 		tb.Fatalf("look up stream: %v", err)
 	}

@@ -47,7 +47,7 @@ func parseToken(s string) (token, bool) {
 			return token{}, false
 		}
 	}
-	return token{slot: uint16(v >> 40), serial: uint32(v >> 8), attempt: uint8(v)}, true //nolint:gosec // the parts of a 56-bit number
+	return token{slot: uint16(v >> 40), serial: uint32(v >> 8), attempt: uint8(v)}, true
 }
 
 // reply is what the server said to one message.

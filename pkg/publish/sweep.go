@@ -30,7 +30,7 @@ func backoff(n int) time.Duration {
 	if n < 7 {
 		d = min(firstBackoff<<max(n, 0), maxBackoff)
 	}
-	return d/2 + rand.N(d/2) //nolint:gosec // jitter needs no secrecy
+	return d/2 + rand.N(d/2)
 }
 
 // arm starts the timer unless it runs. mu is held.
