@@ -85,10 +85,11 @@ func (s *Supervisor) takeDown(c *slot, to want) (*slot, error) {
 	switch {
 	case c.want == wantGone || c.spec.Restart == Temporary:
 		s.remove(c, nil)
-	case len(c.ghosts) > 0:
-		s.hold(c, nil)
-	case c.state != StateStopped:
-		s.set(c, StateStopped, nil)
+	default:
+		if c.state == StateDone {
+			s.set(c, StateStopped, nil) // it does not come back with its group now
+		}
+		s.rest(c, nil)
 	}
 	if stuck != nil {
 		return nil, stuck

@@ -142,10 +142,32 @@ func (s *Supervisor) gateOpened() {
 		}
 	}
 	if w := s.wave; w != nil && w.parked {
-		w.parked, w.until = false, time.Now().Add(s.cfg.Backoff.delay(0))
+		w.parked = false
+		if until := time.Now().Add(s.cfg.Backoff.delay(0)); until.After(w.until) {
+			w.until = until
+		}
+		s.relabel(w, StateParked, StateBackoff)
 		if w.phase == waveDelay {
 			s.delayWave(w)
 		}
 	}
 	s.advance()
+}
+
+// parkWave lets a group that is due wait for the gate.
+func (s *Supervisor) parkWave(w *wave) {
+	w.parked, w.until = true, time.Time{}
+	s.relabel(w, StateBackoff, StateParked)
+	s.waitGate()
+}
+
+// relabel shows the children whose failure began w as waiting for something
+// else than before.
+func (s *Supervisor) relabel(w *wave, from, to State) {
+	for _, c := range s.slots[s.index(w.from):] {
+		if c.state == from {
+			c.next = w.until
+			s.set(c, to, nil)
+		}
+	}
 }

@@ -15,7 +15,7 @@ func (s *Supervisor) exited(r *run, out outcome) {
 		if !out.ok {
 			s.noteFailed(c, out.err)
 		}
-		s.set(c, StateStopped, out.err)
+		s.rest(c, out.err)
 		return
 	case c.want == wantGone:
 		s.remove(c, out.err)
@@ -78,17 +78,20 @@ func (s *Supervisor) incident(r *run, out outcome) {
 	}
 	delay := c.spec.Backoff.delay(c.failures)
 	c.failures++
-	if s.grouped() {
+	free, _ := c.mayStart()
+	switch {
+	case !free && c.lastStuck() != nil:
+		s.hold(c, out.err) // until its old run ends, which is later than the delay
+		if s.grouped() {
+			s.regroup(c, now.Add(delay), false)
+		}
+	case s.grouped():
 		c.next = now.Add(delay)
 		s.set(c, StateBackoff, out.err)
 		s.regroup(c, c.next, false)
-		return
+	default:
+		s.schedule(c, delay, out.err)
 	}
-	if ok, _ := c.mayStart(); !ok {
-		s.hold(c, out.err)
-		return
-	}
-	s.schedule(c, delay, out.err)
 }
 
 // count adds a restart to the window and reports whether it is allowed. If it
@@ -98,7 +101,7 @@ func (s *Supervisor) count(c *slot, err error, now time.Time) bool {
 	if len(s.window) <= s.cfg.MaxRestarts {
 		return true
 	}
-	s.set(c, StateStopped, err)
+	s.rest(c, err)
 	s.stopAll(&IntensityError{
 		Path: s.path, Child: c.spec.Name, Err: err,
 		Restarts: len(s.window), MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,

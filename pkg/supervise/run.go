@@ -66,7 +66,7 @@ func (s *Supervisor) start(c *slot) {
 	if c.starts > 0 && !c.byCall {
 		c.restarts++
 	}
-	c.byCall = false
+	c.byCall, c.ran = false, true
 	c.starts++
 	r := &run{slot: c, number: c.starts, gate: s.scope.gate}
 	ctx := context.WithValue(s.base, lineageKey{}, &lineage{scope: s.scope, slot: c, run: r})
@@ -220,19 +220,19 @@ func (s *Supervisor) freed(c *slot, was runState) {
 	if was == runAbandoned {
 		s.emit(Event{Time: time.Now(), Path: c.path, From: StateAbandoned, To: StateStopped})
 	}
-	if c.run != nil || len(c.ghosts) > 0 {
-		return
+	if c.run != nil || c.state != StateAbandoned && c.state != StateStopping {
+		return // the child has gone on without it
 	}
 	switch {
+	case len(c.ghosts) > 0:
+		s.hold(c, nil)
 	case c.want == wantGone:
 		s.remove(c, nil)
 	case c.want == wantUp && s.active:
-		if !c.pending() {
-			s.kick(c, nil)
-		}
-	case was == runAbandoned && c.state == StateAbandoned:
+		s.kick(c, nil)
+	case was == runAbandoned:
 		c.state, c.since = StateStopped, time.Now() // the event is out
-	case c.state == StateStopping:
+	default:
 		s.set(c, StateStopped, nil)
 	}
 }
@@ -256,10 +256,20 @@ func (s *Supervisor) over(r *run, out outcome) {
 		s.remove(c, out.err)
 	case c.want == wantUp && s.active:
 		s.kick(c, out.err)
-	case len(c.ghosts) > 0:
-		s.hold(c, out.err)
 	default:
-		s.set(c, StateStopped, out.err)
+		s.rest(c, out.err)
+	}
+}
+
+// rest leaves a child that is down, and stays so, as it is to be found.
+func (s *Supervisor) rest(c *slot, err error) {
+	c.cancelPending()
+	switch {
+	case c.run != nil || c.state == StateDone && err == nil:
+	case len(c.ghosts) > 0:
+		s.hold(c, err)
+	case c.state != StateStopped || err != nil:
+		s.set(c, StateStopped, err)
 	}
 }
 

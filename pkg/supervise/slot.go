@@ -30,6 +30,7 @@ type slot struct {
 	// and those that nobody waits for.
 	ghosts []*run
 	fresh  bool // added by a call and never ready
+	ran    bool // started at least once in this Run
 	byCall bool // the next start is not the supervisor's doing
 	calls  []*call
 
@@ -85,13 +86,17 @@ func (s *Supervisor) remove(c *slot, err error) {
 
 // hold shows that c is down but an old run of it goes on.
 func (s *Supervisor) hold(c *slot, err error) {
-	state := StateStopping
-	if c.lastStuck() != nil {
-		state = StateAbandoned
-	}
-	if c.state != state || err != nil {
+	if state := c.held(); c.state != state || err != nil {
 		s.set(c, state, err)
 	}
+}
+
+// held is the state of a child of which only ghosts are left.
+func (c *slot) held() State {
+	if c.lastStuck() != nil {
+		return StateAbandoned
+	}
+	return StateStopping
 }
 
 // pending reports whether a restart of c waits for its own time or the gate.

@@ -45,7 +45,7 @@ type Status struct {
 	State       State       `json:"state"`
 	Since       time.Time   `json:"since"`
 	Restart     Restart     `json:"restart"`                // class of a child
-	Starts      uint64      `json:"starts"`                 // runs of a child since it was added
+	Starts      uint64      `json:"starts"`                 // runs of a child, also in earlier Runs of its supervisor
 	Restarts    uint64      `json:"restarts"`               // of these, by the supervisor
 	NextRestart *time.Time  `json:"next_restart,omitempty"` // in state backoff
 	LastError   *Failure    `json:"last_error,omitempty"`

@@ -62,9 +62,9 @@ func (s *Supervisor) abandon(r *run, p profile) {
 		c.run = nil
 		c.ghosts = append(c.ghosts, r)
 	}
-	if c.run == nil {
+	if c.run == nil && c.state == StateStopping {
 		s.set(c, StateAbandoned, stuck)
-	} else { // a double of it is up
+	} else { // the child has gone on without it
 		c.last = newFailure(time.Now(), stuck)
 		s.emit(Event{Time: time.Now(), Path: c.path, From: StateStopping, To: StateAbandoned, Err: stuck})
 	}

@@ -27,6 +27,8 @@ type Supervisor struct {
 	mu     sync.Mutex
 	busy   bool // from the beginning of a Run to its return
 	active bool // children may be started: no final stop yet
+	told   bool // to stop, by the end of its context
+	nested bool // the supervisor above tells where it stands
 	state  State
 	since  time.Time
 	path   string
@@ -107,6 +109,7 @@ func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
 		case <-ended:
 			ended = nil
 			s.mu.Lock()
+			s.told = true
 			s.stopAll(nil)
 			s.advance()
 			s.mu.Unlock()
@@ -123,15 +126,17 @@ func (s *Supervisor) begin(ctx context.Context) (up, done chan struct{}, err err
 	if s.busy {
 		return nil, nil, fmt.Errorf("supervise %s: run: %w", s.path, ErrRunning)
 	}
-	s.busy, s.active = true, true
+	s.busy, s.active, s.told = true, true, false
 	s.enter(ctx)
 	s.base, s.quit = context.WithCancel(context.WithoutCancel(ctx))
 	s.window, s.result, s.failed, s.stuckBelow = nil, nil, nil, nil
+	s.gateWaiting = false // the last Run has waited for the one who did
 	s.up, s.done = make(chan struct{}), make(chan struct{})
 	s.rebuild()
 	s.become(StateStarting, nil)
 	s.wave = &wave{phase: waveStart}
 	if ctx.Err() != nil {
+		s.told = true
 		s.stopAll(nil)
 	}
 	s.advance()
@@ -149,11 +154,11 @@ type inherited struct {
 // enter finds the supervisor's place in the tree from the context.
 func (s *Supervisor) enter(ctx context.Context) {
 	sc := &scope{sup: s, inherited: inherited{gate: s.cfg.Gate, log: s.cfg.Logger, watched: s.cfg.OnEvent != nil}}
-	s.path, s.scope = s.cfg.Name, sc
+	s.path, s.scope, s.nested = s.cfg.Name, sc, false
 	if l, ok := ctx.Value(lineageKey{}).(*lineage); ok {
 		sc.up = l
 		s.path = l.slot.path
-		if _, tree := l.slot.spec.Runner.(Tree); !tree {
+		if _, s.nested = l.slot.spec.Runner.(Tree); !s.nested {
 			s.path += "/" + s.cfg.Name // run by a plain child, perhaps beside others
 		}
 		if sc.gate == nil {
@@ -169,8 +174,8 @@ func (s *Supervisor) enter(ctx context.Context) {
 	}
 }
 
-// rebuild makes the slots of a new run. Runs that an earlier one left behind
-// keep their slots taken.
+// rebuild makes the slots of a new run. Children keep their history, and runs
+// that an earlier Run left behind keep their slots taken.
 func (s *Supervisor) rebuild() {
 	old := s.slots
 	s.slots, s.byName = make([]*slot, 0, len(s.initial)), make(map[string]*slot, len(s.initial))
@@ -178,18 +183,21 @@ func (s *Supervisor) rebuild() {
 		s.insert(spec, StateWaiting)
 	}
 	for _, o := range old {
-		if len(o.ghosts) == 0 {
-			continue
-		}
 		c := s.byName[o.spec.Name]
 		if c == nil {
+			if len(o.ghosts) == 0 {
+				continue
+			}
 			c = s.insert(o.spec, o.state)
 			c.want = wantGone
 		}
-		c.last, c.starts, c.byCall = o.last, o.starts, true
+		c.last, c.starts, c.restarts, c.byCall = o.last, o.starts, o.restarts, true
 		c.ghosts = o.ghosts
 		for _, r := range c.ghosts {
 			r.slot = c
+		}
+		if ok, _ := c.mayStart(); !ok {
+			c.state = c.held()
 		}
 	}
 }
@@ -257,11 +265,19 @@ func (s *Supervisor) stopAll(cause error) {
 	s.wave = &wave{phase: waveStop, final: true, at: s.seq + 1}
 	for _, c := range s.slots {
 		c.resolve(callUp, c.starts, ErrNotRunning)
+		if c.run == nil {
+			s.rest(c, nil)
+		}
 	}
 }
 
+// become moves the supervisor itself to another state. Below another one, that
+// one tells of its start and its end, but does not know why it stops if it does
+// so by itself.
 func (s *Supervisor) become(to State, err error) {
 	from := s.state
 	s.state, s.since = to, time.Now()
-	s.emit(Event{Time: s.since, Path: s.path, From: from, To: to, Err: err})
+	if !s.nested || to == StateStopping && !s.told {
+		s.emit(Event{Time: s.since, Path: s.path, From: from, To: to, Err: err})
+	}
 }

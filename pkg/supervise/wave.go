@@ -1,6 +1,9 @@
 package supervise
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A wave goes through the children in order: a start; or a stop, a delay and
 // a start, one after the other, of all children from a position on; or the
@@ -84,7 +87,7 @@ func (s *Supervisor) advance() {
 func (s *Supervisor) stopNext(w *wave) bool {
 	if w.final && s.cfg.Strategy == SimpleOneForOne && !w.toldAll {
 		w.toldAll = true
-		for _, c := range append([]*slot(nil), s.slots...) { // tell may remove
+		for _, c := range slices.Backward(slices.Clone(s.slots)) { // tell may remove
 			if c.run != nil {
 				s.tell(c.run)
 			}
@@ -101,23 +104,10 @@ func (s *Supervisor) stopNext(w *wave) bool {
 		return c.run == nil
 	}
 	w.at = c.seq
-	switch {
-	case w.final:
-		s.rest(c)
-	case c.spec.Restart == Temporary && c.want != wantGone:
+	if !w.final && c.spec.Restart == Temporary && c.ran && c.want != wantGone {
 		s.remove(c, nil)
 	}
 	return true
-}
-
-// rest leaves a child that is down as it is to be found after Run.
-func (s *Supervisor) rest(c *slot) {
-	c.cancelPending()
-	switch c.state { //nolint:exhaustive // the others are not at rest
-	case StateDone, StateAbandoned, StateStopped, StateStopping:
-	default:
-		s.set(c, StateStopped, nil)
-	}
 }
 
 // allDown is called when all children of the wave are.
@@ -147,8 +137,7 @@ func (s *Supervisor) delayWave(w *wave) {
 		switch {
 		case s.wave != w || w.phase != waveDelay:
 		case closed:
-			w.parked = true
-			s.waitGate()
+			s.parkWave(w)
 		default:
 			w.phase, w.at = waveStart, w.from
 			s.advance()
@@ -188,8 +177,10 @@ func (s *Supervisor) startNext(w *wave) bool {
 			return true
 		}
 		s.hold(c, nil)
-		if s.grouped() {
-			return false // those after c depend on it
+		// A run that nobody waited for ends soon, or is abandoned. That may
+		// last for ever, and one-for-one means that others do not suffer.
+		if s.grouped() || c.lastStuck() == nil {
+			return false
 		}
 	}
 	w.at = c.seq + 1
