@@ -1,0 +1,211 @@
+// Command plain is a program of bare nats.go that was written after
+// docs/wire.md. It imports nothing of Agner and no CloudEvents library.
+//
+//	plain publish URL N            publish N orders
+//	plain handle URL N             print the next N orders as JSON lines
+//	plain call URL TARGET JSON     call an endpoint, print what comes back
+//	plain serve URL                answer greeter.hello until standard input ends
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	eventsStream = "EVENTS"
+	orderType    = "shop.order.placed.v1"
+	orders       = "events." + orderType + "."
+)
+
+type order struct {
+	OrderID string `json:"order_id"`
+	Cents   int64  `json:"cents"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "plain:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) < 2 {
+		return errors.New("use: plain publish|handle|call|serve URL …")
+	}
+	nc, err := nats.Connect(args[1])
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	out := json.NewEncoder(os.Stdout)
+	switch {
+	case args[0] == "publish" && len(args) == 3:
+		return publish(ctx, nc, args[2])
+	case args[0] == "handle" && len(args) == 3:
+		return handle(ctx, nc, args[2], out)
+	case args[0] == "call" && len(args) == 4:
+		return call(ctx, nc, args[2], args[3], out)
+	case args[0] == "serve":
+		return serve(nc, os.Stdin)
+	}
+	return fmt.Errorf("no such command: %q", args)
+}
+
+func publish(ctx context.Context, nc *nats.Conn, count string) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		o := order{OrderID: "plain-" + strconv.Itoa(i), Cents: int64(i)}
+		data, err := json.Marshal(o)
+		if err != nil {
+			return err
+		}
+		if _, err := js.PublishMsg(ctx, &nats.Msg{
+			Subject: orders + o.OrderID,
+			Data:    data,
+			Header: nats.Header{
+				"ce-specversion":     {"1.0"},
+				"ce-id":              {"plain%20" + strconv.Itoa(i)}, // a space, as the binding encodes it
+				"ce-source":          {"/plain"},
+				"ce-type":            {orderType},
+				"ce-time":            {time.Now().UTC().Format(time.RFC3339Nano)},
+				"ce-datacontenttype": {"application/json"},
+				"ce-partitionkey":    {o.OrderID},
+				"Nats-Msg-Id":        {"plain-" + strconv.Itoa(i)},
+			},
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// received is what handle prints of an event.
+type received struct {
+	Subject string      `json:"subject"`
+	Header  nats.Header `json:"header"`
+	Order   order       `json:"order"`
+}
+
+func handle(ctx context.Context, nc *nats.Conn, count string, out *json.Encoder) error {
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	cons, err := js.CreateConsumer(ctx, eventsStream, jetstream.ConsumerConfig{
+		Durable:       "plain_orders",
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		FilterSubject: orders + "*",
+	})
+	if err != nil {
+		return err
+	}
+	msgs, err := cons.Messages()
+	if err != nil {
+		return err
+	}
+	defer msgs.Stop()
+	for range n {
+		msg, err := msgs.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		r := received{Subject: msg.Subject(), Header: msg.Headers()}
+		if err := json.Unmarshal(msg.Data(), &r.Order); err != nil {
+			return err
+		}
+		if err := out.Encode(r); err != nil {
+			return err
+		}
+		if err := msg.DoubleAck(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reply is what call prints.
+type reply struct {
+	Body      json.RawMessage `json:"body,omitempty"`
+	Code      string          `json:"code,omitempty"`       // Nats-Service-Error-Code
+	Error     string          `json:"error,omitempty"`      // Nats-Service-Error
+	ErrorName string          `json:"error_name,omitempty"` // Agner-Error-Code
+}
+
+func call(ctx context.Context, nc *nats.Conn, target, body string, out *json.Encoder) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	msg, err := nc.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: "rpc." + target,
+		Header:  nats.Header{"Agner-Timeout": {"5000"}},
+		Data:    []byte(body),
+	})
+	if err != nil {
+		return err
+	}
+	return out.Encode(reply{
+		Body:      msg.Data,
+		Code:      msg.Header.Get("Nats-Service-Error-Code"),
+		Error:     msg.Header.Get("Nats-Service-Error"),
+		ErrorName: msg.Header.Get("Agner-Error-Code"),
+	})
+}
+
+// serve answers greeter.hello, and greeter.fail with an error.
+func serve(nc *nats.Conn, in io.Reader) error {
+	if _, err := nc.QueueSubscribe("rpc.greeter.hello", "q", func(msg *nats.Msg) {
+		var who struct {
+			Name string `json:"name"`
+		}
+		if err := json.Unmarshal(msg.Data, &who); err != nil {
+			return
+		}
+		data, err := json.Marshal(map[string]string{"text": "hello " + who.Name, "timeout": msg.Header.Get("Agner-Timeout")})
+		if err != nil {
+			return
+		}
+		_ = msg.Respond(data)
+	}); err != nil {
+		return err
+	}
+	if _, err := nc.QueueSubscribe("rpc.greeter.fail", "q", func(msg *nats.Msg) {
+		_ = msg.RespondMsg(&nats.Msg{
+			Header: nats.Header{"Nats-Service-Error-Code": {"404"}, "Nats-Service-Error": {"nobody of that name"}},
+			Data:   []byte("null"),
+		})
+	}); err != nil {
+		return err
+	}
+	if err := nc.Flush(); err != nil {
+		return err
+	}
+	fmt.Println(`{"ready":true}`)
+	_, err := io.Copy(io.Discard, in)
+	return err
+}
