@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const servicesHelp = `List the services that answer: their instances, versions and endpoints, with
+requests, errors and the average time of a request.
+
+Every Agner service answers, and every service of nats.go/micro. What does not
+answer is not listed: an instance that hangs or was killed is missing here.
+
+With -o json it prints an array of instances, with -o jsonl one on each line.
+No service is an empty list; a SERVICE that nobody answers for is exit code 3.`
+
+func (a *app) servicesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "services [SERVICE]",
+		Aliases: []string{"ps"},
+		Short:   "List services, their instances and endpoints",
+		Long:    servicesHelp,
+		Example: "  natsctl services\n  natsctl services billing -o json",
+		GroupID: groupServices,
+		Args:    cobra.MaximumNArgs(1),
+		RunE:    a.run(a.services),
+	}
+	cmd.ValidArgsFunction = a.completeService
+	return cmd
+}
+
+func (a *app) services(ctx context.Context, args []string) error {
+	name := ""
+	if len(args) == 1 {
+		name = args[0]
+	}
+	s, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	limit, cancel := context.WithTimeout(ctx, a.connection.timeout)
+	defer cancel()
+	found, err := s.discover(limit, name)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if len(found) == 0 && name != "" {
+		return notFoundf("nobody answers for service %q: `natsctl services` lists who is there", name)
+	}
+	p := a.printer()
+	if len(found) == 0 && p.isTable() {
+		fmt.Fprintf(a.stderr, "natsctl: no service answers at %s\n", s.where)
+		return nil
+	}
+	if !p.isTable() {
+		return list(p, found, "", nil)
+	}
+	return list(p, found.rows(), "SERVICE\tINSTANCE\tVERSION\tUP\tENDPOINT\tREQUESTS\tERRORS\tAVERAGE",
+		func(cells []string) []string { return cells })
+}
+
+// rows gives each endpoint a line; an instance without any has one as well.
+func (f fleet) rows() [][]string {
+	var rows [][]string
+	for _, i := range f {
+		up := "-"
+		if !i.Started.IsZero() {
+			up = time.Since(i.Started).Round(time.Second).String()
+		}
+		head := []string{onLine(i.Service, maxCell), onLine(i.Instance, maxCell), onLine(i.Version, maxCell), up}
+		if len(i.Endpoints) == 0 {
+			rows = append(rows, append(head, "-", "-", "-", "-"))
+		}
+		for _, e := range i.Endpoints {
+			rows = append(rows, append(head[:4:4], onLine(e.Name, maxCell),
+				strconv.FormatInt(e.Requests, 10), strconv.FormatInt(e.Errors, 10), rounded(e.Average)))
+		}
+	}
+	return rows
+}
+
+// rounded is a duration with three digits.
+func rounded(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "-"
+	case d >= 100*time.Second:
+		return d.Round(time.Second).String()
+	}
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit).String()
+}

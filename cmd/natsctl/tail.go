@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/agner-go/agner/internal/stream"
+	"github.com/agner-go/agner/internal/subject"
+)
+
+const tailHelp = `Watch the events of the stream EVENTS as they are stored.
+
+Without --since it begins with the next event. --since goes back first: to a
+time ago (90s, 2h), to a time (RFC 3339), or to a stream sequence (1 is the
+oldest). It then follows until Ctrl-C; --count ends it after so many events,
+--no-follow once all that is stored has been shown.
+
+Watching changes nothing: nothing is acknowledged, no group misses anything.
+A message that is no CloudEvent is shown as what it is.
+
+With -o json or jsonl it prints whole CloudEvents in their JSON format, one
+after the other, which "natsctl publish --file" reads.`
+
+const tailExample = `  natsctl tail
+  natsctl tail --since 1h --type 'shop.order.>'
+  natsctl tail --since 1 --key o-1
+  natsctl tail --count 1 -o json`
+
+type tailOptions struct {
+	since, typ, key string
+	count           int
+	noFollow        bool
+}
+
+func (a *app) tailCommand() *cobra.Command {
+	var o tailOptions
+	cmd := &cobra.Command{
+		Use:     "tail",
+		Short:   "Watch events as they are stored",
+		Long:    tailHelp,
+		Example: tailExample,
+		GroupID: groupEvents,
+		Args:    cobra.NoArgs,
+		RunE:    a.run(func(ctx context.Context, _ []string) error { return a.tail(ctx, o) }),
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&o.since, "since", "", "begin at this `duration|time|sequence` instead of now")
+	flags.StringVar(&o.typ, "type", "", "only this type, or `pattern` ('*' is one part, '>' all below)")
+	flags.StringVar(&o.key, "key", "", "only events with this `key`")
+	flags.IntVarP(&o.count, "count", "n", 0, "end after `N` events")
+	flags.BoolVar(&o.noFollow, "no-follow", false, "end when all that is stored has been shown")
+	_ = cmd.RegisterFlagCompletionFunc("type", a.completeType) // fails for unknown flags only
+	return cmd
+}
+
+func (a *app) tail(ctx context.Context, o tailOptions) error {
+	if o.count < 0 {
+		return usagef("--count %d is less than 0", o.count)
+	}
+	cfg, err := startAt(o.since, time.Now())
+	if err != nil {
+		return err
+	}
+	s, err := a.connect(ctx, a.surviveAndSay()...)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	filter, err := tailFilter(s.ns, o)
+	if err != nil {
+		return err
+	}
+	cfg.FilterSubjects = filter.subjects
+	name := s.ns.Stream(stream.EventsName)
+	waited, err := a.awaitStream(ctx, s.js, name, o.noFollow)
+	if err != nil {
+		return quietStop(ctx, err)
+	}
+	if waited {
+		// Whatever it holds came after we began.
+		cfg.DeliverPolicy = jetstream.DeliverAllPolicy
+	}
+	t := &tailer{options: o, filter: filter, view: a.newEventView(s.ns)}
+	return quietStop(ctx, t.watch(ctx, s.js, name, cfg))
+}
+
+// quietStop makes the end by Ctrl-C a good one.
+func quietStop(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// surviveAndSay keeps a long watch alive over a lost connection, and says so.
+func (a *app) surviveAndSay() []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				fmt.Fprintln(a.stderr, "natsctl: connection lost, trying to get it back")
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { fmt.Fprintln(a.stderr, "natsctl: connection is back") }),
+	}
+}
+
+// startAt turns --since into where to begin.
+func startAt(since string, now time.Time) (jetstream.OrderedConsumerConfig, error) {
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
+	if since == "" {
+		return cfg, nil
+	}
+	if seq, err := strconv.ParseUint(since, 10, 64); err == nil {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(seq, 1)
+		return cfg, nil
+	}
+	at, err := time.Parse(time.RFC3339, since)
+	if err != nil {
+		ago, err := time.ParseDuration(since)
+		if err != nil || ago < 0 {
+			return cfg, usagef("--since %q is no duration (90s, 2h), no RFC 3339 time (%s), and no sequence (42)",
+				since, now.UTC().Format(time.RFC3339))
+		}
+		at = now.Add(-ago)
+	}
+	cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &at
+	return cfg, nil
+}
+
+// awaitStream waits until the stream is there: the first publish or service
+// makes it, and whoever watches may come before. Without following, a stream
+// that is not there is an error.
+func (a *app) awaitStream(ctx context.Context, js jetstream.JetStream, name string, noFollow bool) (waited bool, err error) {
+	const every = 250 * time.Millisecond
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		_, err := js.Stream(ctx, name)
+		switch {
+		case err == nil:
+			return waited, nil
+		case errors.Is(err, jetstream.ErrStreamNotFound) && noFollow:
+			return false, notFoundf("stream %s does not exist: the first publish, or service, makes it", name)
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			if !waited {
+				fmt.Fprintf(a.stderr, "natsctl: stream %s does not exist yet: waiting for the first event\n", name)
+			}
+			waited = true
+		case is(err, jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount):
+			return false, fmt.Errorf("this server has no JetStream: start it with -js, or use `natsctl dev`: %w", err)
+		default:
+			return false, fmt.Errorf("stream %s: %w", name, err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// tailer shows what passes the filter.
+type tailer struct {
+	options tailOptions
+	filter  eventFilter
+	view    *eventView
+	shown   int
+}
+
+func (t *tailer) watch(ctx context.Context, js jetstream.JetStream, name string, cfg jetstream.OrderedConsumerConfig) error {
+	cons, err := js.OrderedConsumer(ctx, name, cfg)
+	if err != nil {
+		return fmt.Errorf("watch stream %s: %w", name, err)
+	}
+	if t.options.noFollow && cons.CachedInfo().NumPending == 0 {
+		return nil
+	}
+	msgs, err := cons.Messages()
+	if err != nil {
+		return fmt.Errorf("watch stream %s: %w", name, err)
+	}
+	defer msgs.Stop()
+	for {
+		m, err := msgs.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("watch stream %s: %w", name, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("watch stream %s: %w", name, err)
+		}
+		if t.filter.passes(m) {
+			if err := t.view.show(m, meta); err != nil {
+				return err
+			}
+			t.shown++
+		}
+		if t.shown == t.options.count && t.shown > 0 || t.options.noFollow && meta.NumPending == 0 {
+			return nil
+		}
+	}
+}
+
+// eventFilter is what --type and --key ask for: as subjects, which the server
+// filters by, and the key itself, since a subject may carry only its hash.
+type eventFilter struct {
+	subjects []string
+	key      string
+}
+
+// maxTypeParts bounds the parts of a type for which the server finds a key in
+// types of any number of parts: NATS has no wildcard for "some parts, then
+// this one", so that each number of them is a filter of its own.
+const maxTypeParts = 16
+
+func tailFilter(ns subject.Namespace, o tailOptions) (eventFilter, error) {
+	pattern := o.typ
+	if pattern == "" {
+		pattern = ">"
+	}
+	all, err := ns.Filter(pattern)
+	if err != nil {
+		return eventFilter{}, usagef("--type: %w", err)
+	}
+	f := eventFilter{subjects: []string{all}, key: o.key}
+	if o.key != "" {
+		f.subjects = keyedSubjects(all, o.key)
+	}
+	return f, nil
+}
+
+// keyedSubjects narrows the subjects of a type pattern to one key.
+func keyedSubjects(all, key string) []string {
+	token := subject.Token(key)
+	if len(token) > subject.MaxLen/4 {
+		return []string{all} // may be hashed, which depends on the type: filtered here
+	}
+	token = subject.Key(key, subject.MaxLen)
+	base, family := cutSuffix(all, ">")
+	if !family {
+		base, _ = cutSuffix(all, "*")
+		return []string{base + token}
+	}
+	subjects := make([]string, 0, maxTypeParts)
+	for range maxTypeParts {
+		base += "*."
+		subjects = append(subjects, base+token)
+	}
+	return subjects
+}
+
+func cutSuffix(s, suffix string) (string, bool) {
+	if len(s) >= len(suffix) && s[len(s)-len(suffix):] == suffix {
+		return s[:len(s)-len(suffix)], true
+	}
+	return s, false
+}
+
+// passes looks at the key where the subject did not decide.
+func (f *eventFilter) passes(m jetstream.Msg) bool {
+	if f.key == "" || len(subject.Token(f.key)) <= subject.MaxLen/4 {
+		return true
+	}
+	e, err := readEvent(m)
+	return err == nil && e.Key == f.key
+}
