@@ -90,6 +90,7 @@ func boundToken(token string) string {
 	}
 	return token
 }
+
 // ParseEvent splits an event's subject into its type, decoded, and its key
 // token as it stands.
 func (ns Namespace) ParseEvent(subj string) (typ, keyToken string, err error) {

@@ -79,6 +79,12 @@ func (ns Namespace) RetryWait(group, subscription string, seq uint64) string {
 	return ns.prefix() + fmt.Sprintf("retry.%s.wait.%s.%d", group, subscription, seq)
 }
 
+// RetryMark is the subject of the mark that an event of a stream sequence is
+// run alone.
+func (ns Namespace) RetryMark(group, subscription string, seq uint64) string {
+	return ns.prefix() + fmt.Sprintf("retry.%s.mark.%s.%d", group, subscription, seq)
+}
+
 // RetryDue is the subject on which a retry, or a replayed dead letter, reaches
 // one subscription. keyToken is the last token of the event's subject.
 func (ns Namespace) RetryDue(group, subscription, keyToken string) string {

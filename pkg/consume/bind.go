@@ -20,6 +20,7 @@ type backing struct {
 	group       string
 	provisioner *stream.Provisioner
 	positions   *positions
+	solo        solo
 }
 
 // ensure makes the streams and the bucket that are missing.

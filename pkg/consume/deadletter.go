@@ -19,7 +19,7 @@ import (
 // Headers of a dead letter, besides those of the event itself. Part of the
 // wire. Texts are percent-encoded as CloudEvents attributes are.
 const (
-	HeaderDeadReason       = "Agner-Dead-Reason"       // invalid, undecodable, exhausted, rejected
+	HeaderDeadReason       = "Agner-Dead-Reason"       // invalid, undecodable, exhausted, rejected, killed
 	HeaderDeadError        = "Agner-Dead-Error"        // text of the last error, bounded
 	HeaderDeadStack        = "Agner-Dead-Stack"        // of a panic or a hung handler, bounded
 	HeaderDeadAttempts     = "Agner-Dead-Attempts"     // runs of the handler

@@ -19,13 +19,14 @@ type delivery struct {
 	at   time.Time
 	size int
 
+	turn    turn
+	marked  bool  // it is suspect, and a mark of this run was written
 	epoch   int64 // of its source
 	created int64 // of EVENTS when it was received
 
 	// Guarded by loop.mu.
 	extended time.Time // when the server last heard that we work on it
-	started  time.Time // zero while it waits for a worker
-	worker   string    // goroutine that runs it
+	worker   string    // goroutine that runs it; empty while it waits for one
 	// settled tells that its fate is decided: by its worker, or over its
 	// worker's head when that hangs. Whoever sets it settles; nobody else may.
 	settled bool

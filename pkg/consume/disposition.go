@@ -71,6 +71,7 @@ const (
 	reasonUndecodable = "undecodable" // the data are not of the handler's type
 	reasonExhausted   = "exhausted"   // MaxAttempts runs failed
 	reasonRejected    = "rejected"    // the handler said DeadLetter
+	reasonKilled      = "killed"      // its runs ended the process, see suspect.go
 )
 
 // verdict is an outcome with what it needs.

@@ -118,6 +118,7 @@ func (l *loop) giveUp() error {
 		names = append(names, l.sub.name+": "+d.eventID())
 		if !d.settled {
 			d.settled = true
+			l.solo.end(&d.turn)
 			l.running--
 			l.workers--
 			l.hung++

@@ -23,6 +23,7 @@ type loop struct {
 	filter string
 	log    *slog.Logger
 
+	born        time.Time
 	durableName string
 	handler     HandlerFunc
 	policy      retryPolicy
@@ -67,6 +68,7 @@ func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
 	l := &loop{
 		backing: b, cfg: cfg, sub: sub, filter: filter,
 		log:         cfg.Logger.With("group", cfg.Group, "subscription", sub.name),
+		born:        time.Now(),
 		durableName: subject.Durable(cfg.Group, sub.name),
 		handler:     chain(sub.bind(cfg.Codecs), cfg.Middleware, sub.middleware),
 		policy:      retryPolicy{maxAttempts: sub.maxAttempts, first: sub.first, most: sub.most},
@@ -84,6 +86,9 @@ func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
 	l.main, l.lane = l.source(l.mainDurable()), l.source(l.laneDurable())
 	return l
 }
+
+// clock is the monotonic time of the loop.
+func (l *loop) clock() time.Duration { return time.Since(l.born) }
 
 // fail ends the loop with an error; the first one counts.
 func (l *loop) fail(err error) {
@@ -213,9 +218,10 @@ func (l *loop) extend(now time.Time) (hung []*delivery) {
 	for d := l.unsettled.head; d != nil && now.Sub(d.extended) >= l.ackWait/3; {
 		next := d.next
 		switch {
-		case l.isHung(d, now):
+		case l.isHung(d):
 			hung = append(hung, d)
 			d.settled = true
+			l.solo.end(&d.turn)
 			l.loseWorker()
 		case connected:
 			l.say(d, wordProgress)
@@ -231,8 +237,8 @@ func (l *loop) extend(now time.Time) (hung []*delivery) {
 // hangGrace is what a handler gets beyond its deadline to notice it.
 const hangGrace = time.Second
 
-func (l *loop) isHung(d *delivery, now time.Time) bool {
-	return !d.settled && !d.started.IsZero() && now.Sub(d.started) > l.sub.handlerTimeout+hangGrace
+func (l *loop) isHung(d *delivery) bool {
+	return !d.settled && d.turn.ran(l.clock) > l.sub.handlerTimeout+hangGrace
 }
 
 // loseWorker writes off a worker whose handler does not come back, with loop.mu

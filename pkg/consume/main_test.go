@@ -7,4 +7,9 @@ import (
 	"github.com/agner-go/agner/internal/testserver"
 )
 
-func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
+func TestMain(m *testing.M) {
+	if url := os.Getenv(workerEnv); url != "" {
+		os.Exit(deadlyWorker(url))
+	}
+	os.Exit(testserver.Main(m))
+}

@@ -61,6 +61,9 @@ func (l *loop) store(d *delivery, a *attempt, v verdict) bool {
 		v.outcome = outcomeHandBack
 	}
 	l.carryOut(d, v)
+	if d.marked && v.outcome != outcomeHandBack {
+		l.unmark(a)
+	}
 	return true
 }
 
@@ -79,7 +82,7 @@ func (l *loop) carryOut(d *delivery, v verdict) {
 		l.term(d, "discarded")
 		l.counters.discarded.Add(1)
 	case outcomeHandBack:
-		l.nak(d, 0)
+		l.nak(d, v.delay)
 	}
 	l.done(d)
 }

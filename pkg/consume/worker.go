@@ -75,7 +75,7 @@ func (l *loop) take(worker string) *delivery {
 			if l.stale(d) {
 				continue
 			}
-			d.started, d.worker = time.Now(), worker
+			d.worker = worker
 			l.running++
 			return d
 		}
@@ -131,6 +131,9 @@ var errGoexit = errors.New("handler called runtime.Goexit")
 // worker is no longer counted as one.
 func (l *loop) process(d *delivery) (ours bool) {
 	a, v, decided := l.read(d)
+	if !decided && d.nth > suspectAfter {
+		v, decided = l.question(d, &a)
+	}
 	err := errGoexit // stands if the handler does not come back
 	defer func() {
 		if !decided {
@@ -139,9 +142,26 @@ func (l *loop) process(d *delivery) (ours bool) {
 		ours = l.conclude(d, &a, v)
 	}()
 	if !decided {
+		l.solo.begin(&d.turn, d.marked, l.clock)
 		err = l.run(&a)
 	}
 	return true // conclude has the last word
+}
+
+// question marks a suspect event before its run. A mark that cannot be written
+// leaves the event to a later delivery: running it unmarked could go on for
+// ever.
+func (l *loop) question(d *delivery, a *attempt) (v verdict, decided bool) {
+	v, kills, err := l.mark(a)
+	if err != nil {
+		l.log.Warn("suspect event could not be marked; it goes back", "event", a.event.ID, "error", err)
+		return verdict{outcome: outcomeHandBack, err: err, delay: requestTimeout}, true
+	}
+	if !kills {
+		l.log.Warn("event was delivered often without an outcome; it is run alone", "event", a.event.ID, "deliveries", d.nth)
+	}
+	d.marked = true
+	return v, kills
 }
 
 // judge is the verdict on a run; a handler that failed because a drain
@@ -165,8 +185,9 @@ func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
 	}
 	d.settled = true
 	l.running--
+	l.solo.end(&d.turn)
 	now := time.Now()
-	l.pace.ran(now.Sub(d.started))
+	l.pace.ran(d.turn.ran(l.clock))
 	if v.outcome != outcomeHandBack && l.fuse.ran(v.outcome == outcomeRetry || v.outcome == outcomeDead, now) {
 		l.blow(now)
 	}
@@ -176,6 +197,9 @@ func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
 		l.mu.Unlock()
 		l.ack(d)
 		l.counters.handled.Add(1)
+		if d.marked {
+			l.unmark(a)
+		}
 		return true
 	}
 	l.mu.Unlock()
