@@ -61,8 +61,8 @@ func Cast(ctx context.Context, cl *Client, target string, req any, opts ...CallO
 
 // do encodes, addresses and sends.
 func (c *Client) do(ctx context.Context, target string, req any, cast bool, opts []CallOption) ([]byte, error) {
-	r := Request{Cast: cast, target: target}
-	if err := c.address(&r, opts); err != nil {
+	r := Request{Cast: cast}
+	if err := r.address(target, opts); err != nil {
 		return nil, failed(target, CodeInvalidArgument, err)
 	}
 	data, err := json.Marshal(req)
@@ -84,37 +84,33 @@ func (c *Client) intercepted(ctx context.Context, r Request) ([]byte, error) {
 	if err == nil || errors.As(err, &e) {
 		return data, err
 	}
-	return nil, failed(r.target, CodeOf(err), err)
+	return nil, failed(r.target(), CodeOf(err), err)
 }
 
-// address finds the subject of a target.
-func (c *Client) address(r *Request, opts []CallOption) (err error) {
-	var o callOptions
-	if len(opts) > 0 {
-		o = options(opts)
-	}
-	if r.Service, r.Endpoint, err = parseTarget(r.target); err != nil {
+// address reads the target and the options.
+func (r *Request) address(target string, opts []CallOption) (err error) {
+	if r.Service, r.Endpoint, err = parseTarget(target); err != nil || len(opts) == 0 {
 		return err
 	}
-	a := address{ns: c.ns, service: r.Service}
-	r.Instance = o.instance
+	o := options(opts)
 	switch {
 	case o.all && !r.Cast:
 		return fmt.Errorf("ToAll is for casts: %w", ErrTarget)
 	case o.all && o.instance != "":
 		return fmt.Errorf("ToAll and ToInstance exclude each other: %w", ErrTarget)
 	case o.all:
-		r.subject = a.instance(r.Endpoint, instanceAll)
+		r.Instance = instanceAll
 	case o.instance != "":
 		if err := checkToken("instance", o.instance); err != nil {
 			return fmt.Errorf("%w: %w", err, ErrTarget)
 		}
-		r.subject = a.instance(r.Endpoint, o.instance)
-	default:
-		r.subject = a.any(r.Endpoint)
+		r.Instance = o.instance
 	}
 	return nil
 }
+
+// target is the form in which calls name it.
+func (r *Request) target() string { return r.Service + "." + r.Endpoint }
 
 // options is apart so that calls without any do not pay for its escape.
 func options(opts []CallOption) (o callOptions) {

@@ -19,7 +19,8 @@ const (
 // service; what belongs to one Run is in its pool.
 type endpoint struct {
 	name        string
-	handle      Invoker
+	handle      func(*inflight) ([]byte, error)
+	invoke      Invoker // the handler alone, for interceptors
 	concurrency int
 	queue       int
 	timeout     time.Duration
@@ -59,24 +60,42 @@ func newEndpoint[Req, Res any](name string, h func(context.Context, Req) (Res, e
 	for _, o := range opts {
 		o(e)
 	}
-	e.handle = func(ctx context.Context, r *Request) ([]byte, error) {
-		var req Req
-		if len(r.Data) > 0 {
-			if err := json.Unmarshal(r.Data, &req); err != nil {
-				return nil, Errorf(CodeInvalidArgument, "request of %s: %w", name, err)
-			}
-		}
-		res, err := h(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		data, err := json.Marshal(res)
-		if err != nil {
-			return nil, fmt.Errorf("encode result of %s: %w", name, err)
-		}
-		return data, nil
-	}
+	e.handle = func(x *inflight) ([]byte, error) { return serveJSON(x, x.data, h) }
+	e.invoke = func(ctx context.Context, r *Request) ([]byte, error) { return serveJSON(ctx, r.Data, h) }
 	return e
+}
+
+func serveJSON[Req, Res any](ctx context.Context, data []byte, h func(context.Context, Req) (Res, error)) ([]byte, error) {
+	var req Req
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, &req); err != nil {
+			return nil, Errorf(CodeInvalidArgument, "decode request: %w", err)
+		}
+	}
+	res, err := h(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	data, err = json.Marshal(res)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	return data, nil
+}
+
+// intercept puts interceptors around the handler. Without any, no [Request] is
+// made.
+func (e *endpoint) intercept(id identity, interceptors []Interceptor) {
+	if len(interceptors) == 0 {
+		return
+	}
+	invoke := chain(interceptors, e.invoke)
+	e.handle = func(x *inflight) ([]byte, error) {
+		return invoke(x, &Request{
+			Service: id.Name, Endpoint: e.name, Instance: id.Instance,
+			Cast: x.reply == "", Header: x.header, Data: x.data,
+		})
+	}
 }
 
 func (e *endpoint) check() error {

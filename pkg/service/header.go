@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,23 +42,43 @@ func header(h nats.Header, name string) string {
 	return ""
 }
 
-// timeoutOnWire writes a duration for HeaderTimeout: whole milliseconds, at
-// least one.
-func timeoutOnWire(d time.Duration) string {
-	return strconv.FormatInt(max(1, int64(d/time.Millisecond)), 10)
+// timeoutMark leads the short form of HeaderTimeout: the last token of the
+// reply subject ends with it and the milliseconds. A header block costs a call
+// a tenth of its time on both sides, this costs nothing.
+const timeoutMark = '~'
+
+// appendTimeout writes the short form: whole milliseconds, at least one.
+func appendTimeout(b []byte, d time.Duration) []byte {
+	return strconv.AppendInt(append(b, timeoutMark), max(1, int64(d/time.Millisecond)), 10)
 }
 
-// parseTimeout reads HeaderTimeout; values beyond a day mean a day.
-func parseTimeout(value string) (time.Duration, error) {
-	if value == "" || len(value) > 15 {
-		return 0, fmt.Errorf("%s %.20q is not a number of milliseconds", HeaderTimeout, value)
+// grantedTime reads how long a request may take; 0 if it does not say. The
+// header is the caller's word; the short form is trusted to be one only if it
+// reads as one, since an inbox may look like anything.
+func grantedTime(m *nats.Msg) (time.Duration, error) {
+	if t := header(m.Header, HeaderTimeout); t != "" {
+		d, err := parseTimeout(t)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", HeaderTimeout, err)
+		}
+		return d, nil
 	}
+	i := strings.LastIndexByte(m.Reply, timeoutMark)
+	if i < 0 {
+		return 0, nil
+	}
+	d, err := parseTimeout(m.Reply[i+1:])
+	if err != nil {
+		return 0, nil //nolint:nilerr // not the short form
+	}
+	return d, nil
+}
+
+// parseTimeout reads milliseconds; values beyond a day mean a day.
+func parseTimeout(value string) (time.Duration, error) {
 	ms, err := strconv.ParseUint(value, 10, 63)
 	if err != nil || ms == 0 {
-		return 0, fmt.Errorf("%s %.20q is not a positive number of milliseconds", HeaderTimeout, value)
+		return 0, fmt.Errorf("%.20q is not a positive number of milliseconds", value)
 	}
-	if ms >= uint64(maxTimeout/time.Millisecond) {
-		return maxTimeout, nil
-	}
-	return time.Duration(ms) * time.Millisecond, nil
+	return time.Duration(min(ms, uint64(maxTimeout/time.Millisecond))) * time.Millisecond, nil
 }

@@ -4,39 +4,73 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // inflight is one request from its arrival to its reply, and the context of
 // its handler. It is a context of its own kind because the standard one costs
 // a timer and an entry in its parent for every call, and a handler that asks
 // for neither Done nor a child context needs neither: both are made when asked
-// for. It is never reused, since a handler may leak it.
+// for. It is kept small, and never reused, since a handler may leak it.
 type inflight struct {
-	request  Request
-	reply    string    // inbox of the caller, empty for a cast
-	received time.Time // when it reached this process
-	deadline time.Time
-	waited   bool // in line, before a place was free
-
+	srv    *server
+	data   []byte
+	header nats.Header
+	reply  string // inbox of the caller, empty for a cast
 	// values holds what Value finds; it is never cancelled, so that the
 	// standard library takes no cancellation from it past this context.
 	values context.Context //nolint:containedctx // a context holds its parent
 
+	// Times are since srv.born, which is cheaper than time.Time.
+	received time.Duration
+	deadline time.Duration
+	took     time.Duration // from its start to its reply
+
+	ended  atomic.Uint32 // an ending; 0 while it goes on
+	waited bool          // in line, before a place was free
+	hooks  atomic.Pointer[hooks]
+}
+
+// hooks are what wants to know the end of an inflight.
+type hooks struct {
 	mu    sync.Mutex
-	err   error
 	done  chan struct{}
+	fired bool
 	timer *time.Timer
 	after []*afterFunc
 }
 
-var _ context.Context = (*inflight)(nil)
-
 // afterFunc is one registration of [inflight.AfterFunc].
 type afterFunc struct{ f func() }
 
+// ending is why an inflight has ended.
+type ending uint32
+
+const (
+	endReturned ending = iota + 1 // the handler returned, or will not run
+	endCanceled                   // the caller gave up
+	endDeadline                   // the time is up
+	endStopped                    // the drain is at its end
+)
+
+func (e ending) err() error {
+	switch e {
+	case 0:
+		return nil
+	case endDeadline:
+		return context.DeadlineExceeded
+	case endReturned, endCanceled, endStopped:
+	}
+	return context.Canceled
+}
+
+var _ context.Context = (*inflight)(nil)
+
 // Deadline is the caller's, or the endpoint's if that is nearer.
-func (x *inflight) Deadline() (time.Time, bool) { return x.deadline, true }
+func (x *inflight) Deadline() (time.Time, bool) { return x.srv.born.Add(x.deadline), true }
 
 // Value finds what the context of Run and the call's headers hold.
 func (x *inflight) Value(key any) any { return x.values.Value(key) }
@@ -44,81 +78,100 @@ func (x *inflight) Value(key any) any { return x.values.Value(key) }
 // Done is closed when the deadline has passed, the caller gave up, the drain
 // ran out of time, or the handler has returned.
 func (x *inflight) Done() <-chan struct{} {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.done == nil {
-		x.done = make(chan struct{})
-		if x.err != nil {
-			close(x.done)
+	h := x.hooked()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.done == nil {
+		h.done = make(chan struct{})
+		if h.fired {
+			close(h.done)
 		}
-		x.arm()
 	}
-	return x.done
+	return h.done
 }
 
-// arm starts the timer; the lock is held.
-func (x *inflight) arm() {
-	if x.timer == nil && x.err == nil {
-		x.timer = time.AfterFunc(time.Until(x.deadline), func() { x.cancel(context.DeadlineExceeded) })
+// hooked makes the hooks, which need a timer, and fires them if x ended before
+// they were there.
+func (x *inflight) hooked() *hooks {
+	h := x.hooks.Load()
+	if h == nil {
+		h = &hooks{}
+		if !x.hooks.CompareAndSwap(nil, h) {
+			h = x.hooks.Load()
+		}
 	}
+	h.mu.Lock()
+	if h.timer == nil && !h.fired && x.ended.Load() == 0 {
+		h.timer = time.AfterFunc(x.deadline-time.Since(x.srv.born), func() { x.end(endDeadline) })
+	}
+	h.mu.Unlock()
+	if x.ended.Load() != 0 {
+		h.fire()
+	}
+	return h
 }
 
-// Err looks at the clock itself: without a Done there is no timer.
+// Err looks at the clock itself: without hooks there is no timer.
 func (x *inflight) Err() error {
-	x.mu.Lock()
-	err := x.err
-	x.mu.Unlock()
-	if err == nil && !time.Now().Before(x.deadline) {
-		x.cancel(context.DeadlineExceeded)
-		x.mu.Lock()
-		err = x.err
-		x.mu.Unlock()
+	e := ending(x.ended.Load())
+	if e == 0 && time.Since(x.srv.born) >= x.deadline {
+		x.end(endDeadline)
+		e = ending(x.ended.Load())
 	}
-	return err
+	return e.err()
 }
 
 // AfterFunc has the standard library's child contexts registered here instead
 // of each starting a goroutine to watch Done (see [context.AfterFunc]).
 func (x *inflight) AfterFunc(f func()) (stop func() bool) {
-	x.mu.Lock()
-	if x.err != nil {
-		x.mu.Unlock()
+	h := x.hooked()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fired {
 		go f()
 		return func() bool { return false }
 	}
 	a := &afterFunc{f: f}
-	x.after = append(x.after, a)
-	x.arm()
-	x.mu.Unlock()
+	h.after = append(h.after, a)
 	return func() bool {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		i := slices.Index(x.after, a)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		i := slices.Index(h.after, a)
 		if i < 0 {
 			return false
 		}
-		x.after = slices.Delete(x.after, i, i+1)
+		h.after = slices.Delete(h.after, i, i+1)
 		return true
 	}
 }
 
-// cancel ends the context with err unless it has ended.
-func (x *inflight) cancel(err error) {
-	x.mu.Lock()
-	if x.err != nil {
-		x.mu.Unlock()
+// end ends the context unless it has ended. Either it sees the hooks, or who
+// makes them sees that it has ended.
+func (x *inflight) end(why ending) {
+	if !x.ended.CompareAndSwap(0, uint32(why)) {
 		return
 	}
-	x.err = err
-	if x.done != nil {
-		close(x.done)
+	if h := x.hooks.Load(); h != nil {
+		h.fire()
 	}
-	if x.timer != nil {
-		x.timer.Stop()
+}
+
+func (h *hooks) fire() {
+	h.mu.Lock()
+	if h.fired {
+		h.mu.Unlock()
+		return
 	}
-	after := x.after
-	x.after = nil
-	x.mu.Unlock()
+	h.fired = true
+	if h.done != nil {
+		close(h.done)
+	}
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+	after := h.after
+	h.after = nil
+	h.mu.Unlock()
 	for _, a := range after {
 		a.f()
 	}

@@ -7,13 +7,12 @@ import (
 )
 
 // Request is one call or cast as an [Interceptor] sees it, before its data are
-// decoded or after they are encoded. Interceptors hand on the one they were
-// given.
+// decoded or after they are encoded.
 type Request struct {
 	// Service and Endpoint are the ones called.
 	Service, Endpoint string
-	// Instance, on the calling side, is the one addressed, empty for any; on
-	// the serving side the one that runs the handler.
+	// Instance, on the calling side, is the one addressed: empty for any, "all"
+	// for each. On the serving side it is the one that runs the handler.
 	Instance string
 	// Cast tells that nobody waits for a reply.
 	Cast bool
@@ -22,8 +21,6 @@ type Request struct {
 	Header nats.Header
 	// Data are the encoded arguments.
 	Data []byte
-
-	target, subject string // on the calling side
 }
 
 // Invoker runs a request: it sends it, or it hands it to the endpoint. The

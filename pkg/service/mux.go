@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ type mux struct {
 
 	mu     sync.Mutex
 	sub    *nats.Subscription
-	prefix string // of the inboxes, with the last dot
+	prefix string // of the inboxes, with the last dot; made once
 	slots  []*slot
 	free   []*slot
 	closed bool
@@ -42,16 +43,13 @@ type slot struct {
 	nonce   uint64         // 0: nobody waits
 	arrived chan *nats.Msg // room for one; nil means that no reply can come any more
 	timer   *time.Timer
-	msg     nats.Msg    // the request, encoded before the slot is free again
-	header  nats.Header // of most requests: the timeout alone
-	timeout [1]string
 }
 
 // tokenLen is the length of the last token: index and nonce in hex.
 const tokenLen = 2 * (4 + 8)
 
-// open takes a slot for one call and gives its inbox.
-func (x *mux) open() (s *slot, nonce uint64, inbox string, err error) {
+// open takes a slot for one call that may take d, and gives its inbox.
+func (x *mux) open(d time.Duration) (s *slot, nonce uint64, inbox string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
@@ -72,16 +70,18 @@ func (x *mux) open() (s *slot, nonce uint64, inbox string, err error) {
 	var raw [tokenLen / 2]byte
 	binary.BigEndian.PutUint32(raw[:4], s.index)
 	binary.BigEndian.PutUint64(raw[4:], s.nonce)
-	var token [tokenLen]byte
-	hex.Encode(token[:], raw[:])
-	return s, s.nonce, x.prefix + string(token[:]), nil
+	var buf [128]byte
+	b := hex.AppendEncode(append(buf[:0], x.prefix...), raw[:])
+	return s, s.nonce, string(appendTimeout(b, d)), nil
 }
 
 // subscribe is done at the first call, so that an unused client costs nothing.
 // The lock is held.
 func (x *mux) subscribe() error {
-	prefix := x.nc.NewInbox() + "."
-	sub, err := x.nc.Subscribe(prefix+"*", x.deliver)
+	if x.prefix == "" {
+		x.prefix = x.nc.NewInbox() + "."
+	}
+	sub, err := x.nc.Subscribe(x.prefix+"*", x.deliver)
 	if err != nil {
 		return fmt.Errorf("subscribe to replies: %w", err)
 	}
@@ -89,7 +89,7 @@ func (x *mux) subscribe() error {
 		return errors.Join(fmt.Errorf("subscribe to replies: %w", err), sub.Unsubscribe())
 	}
 	sub.SetClosedHandler(func(string) { x.lose(sub) })
-	x.sub, x.prefix = sub, prefix
+	x.sub = sub
 	return nil
 }
 
@@ -112,11 +112,12 @@ func (x *mux) draw() uint64 {
 
 // deliver hands a reply to its call.
 func (x *mux) deliver(m *nats.Msg) {
-	if len(m.Subject) < tokenLen {
+	token, ok := strings.CutPrefix(m.Subject, x.prefix)
+	if !ok || len(token) < tokenLen {
 		return
 	}
 	var raw [tokenLen / 2]byte
-	if _, err := hex.Decode(raw[:], []byte(m.Subject[len(m.Subject)-tokenLen:])); err != nil {
+	if _, err := hex.Decode(raw[:], []byte(token[:tokenLen])); err != nil {
 		return
 	}
 	index, nonce := binary.BigEndian.Uint32(raw[:4]), binary.BigEndian.Uint64(raw[4:])

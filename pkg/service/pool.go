@@ -5,36 +5,42 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // inboxSize is the capacity of the channel between the connection and the
 // workers. One worker always receives, so it fills only while the process gets
 // no CPU; nats.go drops what it cannot hold and reports a slow consumer.
-const inboxSize = 8192
+const inboxSize = 2048
 
 // pool runs the requests of one endpoint during one Run: so many at once, so
 // many more in line, the rest refused at once.
 //
-// Its workers receive from the subscriptions' channel themselves, so a request
-// passes no goroutine between the connection and its handler. There is one
-// worker more than handlers may run: one always receives, if only to put
-// requests in line or to refuse them. Workers are made when needed and kept
-// until the end of the Run.
+// Its workers receive from the subscriptions' channel themselves, one at a
+// time: the one that holds the baton. Before it runs a handler it hands the
+// baton to another, so that there is always one that receives, if only to put
+// requests in line or to refuse them. While handlers return within
+// microseconds it keeps the baton and runs them itself, one after the other:
+// the switch to another goroutine, and the smaller writes that follow from it,
+// would cost more than the handler. A watch takes the baton from a worker
+// whose handler does not return after all.
+//
+// Workers are made when needed, at most one more than handlers may run, and
+// kept until the end of the Run.
 type pool struct {
 	ep      *endpoint
 	srv     *server
 	feed    *feed
 	workers sync.WaitGroup
+	baton   chan struct{} // holds it while nobody does; room for one
 
 	mu      sync.Mutex
-	count   int         // workers
+	parked  int         // workers that wait for the baton and were not promised it
 	running []*inflight // by place; nil is a free one
 	free    []int       // places
 	line    line
 	early   earlyCancels
 	aborted bool
+	pace    pace
 }
 
 // verdict is what becomes of a request that arrived.
@@ -55,7 +61,10 @@ func newPool(srv *server, ep *endpoint) *pool {
 		running: make([]*inflight, ep.concurrency),
 		free:    make([]int, ep.concurrency),
 		line:    line{limit: ep.queue},
+		baton:   make(chan struct{}, 1),
 	}
+	p.pace.pool = p
+	p.pace.surprise()
 	for i := range p.free {
 		p.free[i] = ep.concurrency - 1 - i
 	}
@@ -65,61 +74,83 @@ func newPool(srv *server, ep *endpoint) *pool {
 func (p *pool) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.spawn(nil, 0)
+	p.passBaton()
 }
 
-// spawn adds a worker, which begins with x at its place unless x is nil. The
-// lock is held.
-func (p *pool) spawn(x *inflight, place int) {
-	p.count++
-	p.workers.Go(func() { p.work(x, place) })
+// passBaton lets another worker receive. The lock is held, and the baton was
+// the caller's.
+func (p *pool) passBaton() {
+	if p.parked > 0 {
+		p.parked--
+	} else {
+		p.workers.Go(p.work)
+	}
+	p.baton <- struct{}{}
 }
 
-// work receives until the subscriptions are gone and nothing is in line.
-func (p *pool) work(x *inflight, place int) {
+// work receives and runs until the subscriptions are gone and nothing is in
+// line.
+func (p *pool) work() {
+	for {
+		if _, ok := <-p.baton; !ok || !p.receive() {
+			return
+		}
+	}
+}
+
+// receive holds the baton. It is true when the baton has gone to another and
+// the worker is parked, and false when nothing can arrive any more.
+func (p *pool) receive() bool {
+	for m := range p.feed.in {
+		x := p.srv.accept(p.ep, m)
+		if x == nil {
+			continue
+		}
+		place, v := p.admit(x)
+		switch v {
+		case toRun:
+			if !p.run(x, place) {
+				return true
+			}
+		case toRefuse:
+			p.srv.refuse(p.ep, x)
+		case toDrop:
+			p.ep.stats.canceled.Add(1)
+		case toWait:
+		}
+	}
+	close(p.baton) // ends those that wait for it
+	return false
+}
+
+// run serves x, and what is in line after it. It is true if the worker has the
+// baton still.
+func (p *pool) run(x *inflight, place int) (baton bool) {
 	returned := false
 	defer func() {
 		// A handler that ends its goroutine (runtime.Goexit) takes this worker
-		// with it; another takes over.
+		// with it, and nothing else.
 		if !returned {
-			next := p.next(place)
-			p.mu.Lock()
-			p.count--
-			p.spawn(next, place)
-			p.mu.Unlock()
+			p.workers.Go(func() { p.resume(place) })
 		}
 	}()
-	for {
-		for x != nil {
-			p.srv.serve(p.ep, x)
-			x = p.next(place)
-		}
-		m, ok := <-p.feed.in
-		if !ok {
-			break
-		}
-		x, place = p.receive(m)
+	for x != nil {
+		p.srv.serve(p.ep, x)
+		x, baton = p.next(place)
 	}
 	returned = true
+	return baton
 }
 
-// receive takes one message; it returns the request if it is to run now.
-func (p *pool) receive(m *nats.Msg) (x *inflight, place int) {
-	x = p.srv.accept(p.ep, m)
-	if x == nil {
-		return nil, 0
+// resume takes over from a worker whose handler ended its goroutine.
+func (p *pool) resume(place int) {
+	x, baton := p.next(place)
+	if x != nil {
+		baton = p.run(x, place)
 	}
-	place, v := p.admit(x)
-	switch v {
-	case toRun:
-		return x, place
-	case toRefuse:
-		p.srv.refuse(p.ep, x)
-	case toDrop:
-		p.ep.stats.canceled.Add(1)
-	case toWait:
+	if !baton || p.receive() {
+		p.work()
 	}
-	return nil, 0
 }
 
 // admit decides what becomes of x. Under the same lock as the cancels, so that
@@ -142,28 +173,37 @@ func (p *pool) admit(x *inflight) (place int, v verdict) {
 	place = p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
 	p.running[place] = x
-	if busy := len(p.running) - len(p.free); busy == p.count {
-		p.spawn(nil, 0)
+	if !p.pace.keep(x) {
+		p.passBaton()
 	}
 	return place, toRun
 }
 
-// next ends the request at place and returns the next in line to run there, or
-// gives the place back.
-func (p *pool) next(place int) *inflight {
+// next ends the request at place and returns the next in line to run there.
+// Without one it gives the place back, and the worker is parked unless it has
+// the baton still.
+func (p *pool) next(place int) (x *inflight, baton bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	baton = p.pace.returned(p.running[place])
 	for {
-		x := p.line.pop()
+		x = p.line.pop()
 		if x != nil && x.reply != "" && p.early.take(x.reply) {
 			p.ep.stats.canceled.Add(1)
 			continue
 		}
 		p.running[place] = x
-		if x == nil {
+		switch {
+		case x != nil && baton: // in line, so that it waited for a slow one
+			p.passBaton()
+			return x, false
+		case x == nil:
 			p.free = append(p.free, place)
+			if !baton {
+				p.parked++
+			}
 		}
-		return x
+		return x, baton
 	}
 }
 
@@ -180,13 +220,13 @@ func (p *pool) cancel(inbox string, now time.Time) (found bool) {
 	x := p.running[i]
 	p.mu.Unlock()
 	p.ep.stats.canceled.Add(1)
-	x.cancel(context.Canceled)
+	x.end(endCanceled)
 	return true
 }
 
 // abort cancels what runs and returns what is in line; what comes later is
 // refused.
-func (p *pool) abort(err error) (waiting []*inflight) {
+func (p *pool) abort() (waiting []*inflight) {
 	p.mu.Lock()
 	p.aborted = true
 	for x := p.line.pop(); x != nil; x = p.line.pop() {
@@ -200,7 +240,7 @@ func (p *pool) abort(err error) (waiting []*inflight) {
 	}
 	p.mu.Unlock()
 	for _, x := range running {
-		x.cancel(err)
+		x.end(endStopped)
 	}
 	return waiting
 }
@@ -225,38 +265,4 @@ func (p *pool) finish(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// line is a bounded queue, first in, first out.
-type line struct {
-	limit int
-	buf   []*inflight
-	head  int
-}
-
-func (l *line) len() int { return len(l.buf) - l.head }
-
-func (l *line) push(x *inflight) bool {
-	if l.len() >= l.limit {
-		return false
-	}
-	if l.head > 0 && len(l.buf) == cap(l.buf) {
-		n := copy(l.buf, l.buf[l.head:])
-		clear(l.buf[n:])
-		l.buf, l.head = l.buf[:n], 0
-	}
-	l.buf = append(l.buf, x)
-	return true
-}
-
-func (l *line) pop() *inflight {
-	if l.len() == 0 {
-		return nil
-	}
-	x := l.buf[l.head]
-	l.buf[l.head] = nil
-	if l.head++; l.head == len(l.buf) {
-		l.buf, l.head = l.buf[:0], 0
-	}
-	return x
 }

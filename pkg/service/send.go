@@ -42,7 +42,7 @@ func (c *Client) send(ctx context.Context, r *Request) ([]byte, error) {
 	if !c.nc.IsConnected() {
 		began := time.Now()
 		if err := c.reconnected(ctx, left); err != nil {
-			return nil, failed(r.target, CodeUnavailable, err)
+			return nil, failed(r.target(), CodeUnavailable, err)
 		}
 		left -= time.Since(began)
 	}
@@ -58,7 +58,7 @@ func endedBefore(ctx context.Context, r *Request) error {
 	if err == nil {
 		err = context.DeadlineExceeded
 	}
-	return failed(r.target, endCode(ctx), fmt.Errorf("not sent: %w", err))
+	return failed(r.target(), endCode(ctx), fmt.Errorf("not sent: %w", err))
 }
 
 // endCode says how ctx ended; one that has not is near its deadline.
@@ -90,24 +90,45 @@ func (c *Client) reconnected(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
+// subject is where a request goes.
+func (c *Client) subject(r *Request) string {
+	a := address{ns: c.ns, service: r.Service}
+	if r.Instance == "" {
+		return a.any(r.Endpoint)
+	}
+	return a.instance(r.Endpoint, r.Instance)
+}
+
+// publish sends a request, of a cast without an inbox.
+func (c *Client) publish(ctx context.Context, r *Request, inbox string) error {
+	h := withCause(ctx, r.Header)
+	switch {
+	case len(h) > 0:
+	case inbox == "":
+		return c.nc.Publish(c.subject(r), r.Data)
+	default:
+		return c.nc.PublishRequest(c.subject(r), inbox, r.Data)
+	}
+	return c.nc.PublishMsg(&nats.Msg{Subject: c.subject(r), Reply: inbox, Data: r.Data, Header: h})
+}
+
 func (c *Client) cast(ctx context.Context, r *Request) error {
-	m := nats.Msg{Subject: r.subject, Data: r.Data, Header: withCause(ctx, r.Header)}
-	if err := c.nc.PublishMsg(&m); err != nil {
-		return failed(r.target, sendCode(err), err)
+	if err := c.publish(ctx, r, ""); err != nil {
+		return failed(r.target(), sendCode(err), err)
 	}
 	return nil
 }
 
 // call sends and waits for the reply.
 func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bounded bool) ([]byte, error) {
-	s, nonce, inbox, err := c.mux.open()
+	s, nonce, inbox, err := c.mux.open(left)
 	if err != nil {
-		return nil, failed(r.target, sendCode(err), err)
+		return nil, failed(r.target(), sendCode(err), err)
 	}
 	defer c.mux.release(s)
-	if err := c.nc.PublishMsg(s.request(ctx, r, inbox, left)); err != nil {
+	if err := c.publish(ctx, r, inbox); err != nil {
 		c.mux.giveUp(s, nonce)
-		return nil, failed(r.target, sendCode(err), err)
+		return nil, failed(r.target(), sendCode(err), err)
 	}
 	var expired <-chan time.Time
 	if !bounded { // else ctx has a timer of its own
@@ -129,17 +150,16 @@ func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bound
 // abandon tells the service that nobody waits any more, after a deadline too:
 // an instance that was paused does not know how late it is.
 func (c *Client) abandon(ctx context.Context, r *Request, inbox string) error {
-	a := address{ns: c.ns, service: r.Service}
 	err := context.Cause(ctx)
 	if err == nil {
 		err = context.DeadlineExceeded
 	}
 	if c.nc.IsConnected() {
-		if e := c.nc.Publish(a.cancel(), []byte(inbox)); e != nil {
+		if e := c.nc.Publish(c.subject(&Request{Service: r.Service, Endpoint: cancelToken}), []byte(inbox)); e != nil {
 			err = fmt.Errorf("%w (and the cancel was not sent: %w)", err, e)
 		}
 	}
-	return failed(r.target, endCode(ctx), fmt.Errorf("no reply: %w", err))
+	return failed(r.target(), endCode(ctx), fmt.Errorf("no reply: %w", err))
 }
 
 // result reads a reply; nil stands for none that can come.
@@ -149,41 +169,25 @@ func (c *Client) result(r *Request, m *nats.Msg) ([]byte, error) {
 		if !c.nc.IsClosed() {
 			err = ErrClosed
 		}
-		return nil, failed(r.target, CodeCanceled, fmt.Errorf("no reply: %w", err))
+		return nil, failed(r.target(), CodeCanceled, fmt.Errorf("no reply: %w", err))
 	}
 	if len(m.Header) == 0 {
 		return m.Data, nil
 	}
 	if len(m.Data) == 0 && header(m.Header, headerStatus) == statusNoResponders {
-		return nil, failed(r.target, CodeUnavailable, fmt.Errorf("nobody serves it: %w", nats.ErrNoResponders))
+		return nil, failed(r.target(), CodeUnavailable, fmt.Errorf("nobody serves it: %w", nats.ErrNoResponders))
 	}
 	name, number := header(m.Header, HeaderErrorCode), header(m.Header, headerServiceErrorCode)
 	text := header(m.Header, headerServiceError)
 	if name == "" && number == "" && text == "" {
 		return m.Data, nil
 	}
-	e := &Error{Code: codeOnWire(name, number), Message: text, Target: r.target, origin: byRemote}
+	e := &Error{Code: codeOnWire(name, number), Message: text, Target: r.target(), origin: byRemote}
 	var body errorBody
 	if name != "" && json.Unmarshal(m.Data, &body) == nil {
 		e.Message, e.ID, e.Instance = body.Message, body.ID, body.Instance
 	}
 	return nil, e
-}
-
-// request fills the slot's message; it is encoded when PublishMsg returns, so
-// that the next call may use it again.
-func (s *slot) request(ctx context.Context, r *Request, inbox string, left time.Duration) *nats.Msg {
-	s.msg = nats.Msg{Subject: r.subject, Reply: inbox, Data: r.Data, Header: withCause(ctx, r.Header)}
-	if s.msg.Header == nil {
-		if s.header == nil {
-			s.header = nats.Header{HeaderTimeout: s.timeout[:]}
-		}
-		s.msg.Header = s.header
-	} else {
-		s.msg.Header[HeaderTimeout] = s.timeout[:]
-	}
-	s.timeout[0] = timeoutOnWire(left)
-	return &s.msg
 }
 
 // expire fires after d; the timer is made once for each slot.

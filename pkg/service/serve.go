@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -14,12 +13,7 @@ import (
 	"github.com/agner-go/agner/pkg/envelope"
 )
 
-var (
-	errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
-	// errStopped ends the contexts of handlers that outlast a drain. To them
-	// it is a cancellation like any other.
-	errStopped = fmt.Errorf("the instance stops: %w", context.Canceled)
-)
+var errGoexit = errors.New("handler ended its goroutine (runtime.Goexit)")
 
 // panicError is a handler's panic.
 type panicError struct {
@@ -37,33 +31,27 @@ func (s *server) accept(ep *endpoint, m *nats.Msg) *inflight {
 		s.refuseReply(ep, m)
 		return nil
 	}
-	now := time.Now()
 	x := &inflight{
-		request: Request{
-			Service: s.id.Name, Endpoint: ep.name, Instance: s.id.Instance,
-			Cast: m.Reply == "", Header: m.Header, Data: m.Data,
-		},
-		reply:    m.Reply,
-		received: now,
-		values:   s.values,
+		srv: s, data: m.Data, header: m.Header, reply: m.Reply, values: s.values,
+		received: time.Since(s.born),
 	}
 	timeout := ep.timeout
+	granted, err := grantedTime(m)
+	if err != nil {
+		s.fail(ep, x, Errorf(CodeInvalidArgument, "%w", err))
+		return nil
+	}
+	if granted > 0 {
+		timeout = min(timeout, granted)
+	}
+	x.deadline = x.received + timeout
 	if len(m.Header) > 0 {
-		if t := header(m.Header, HeaderTimeout); t != "" {
-			granted, err := parseTimeout(t)
-			if err != nil {
-				s.fail(ep, x, Errorf(CodeInvalidArgument, "%w", err))
-				return nil
-			}
-			timeout = min(timeout, granted)
-		}
 		if id := header(m.Header, HeaderCausation); id != "" {
 			x.values = envelope.ContextWithCause(s.values, &envelope.Attributes{
 				ID: id, CorrelationID: header(m.Header, HeaderCorrelation),
 			})
 		}
 	}
-	x.deadline = now.Add(timeout)
 	return x
 }
 
@@ -71,8 +59,8 @@ func (s *server) accept(ep *endpoint, m *nats.Msg) *inflight {
 func (s *server) serve(ep *endpoint, x *inflight) {
 	start := x.received
 	if x.waited {
-		start = time.Now()
-		if !start.Before(x.deadline) {
+		start = time.Since(s.born)
+		if start >= x.deadline {
 			ep.stats.expired.Add(1)
 			return
 		}
@@ -80,11 +68,12 @@ func (s *server) serve(ep *endpoint, x *inflight) {
 	data, err := s.invoke(ep, x)
 	var failure *Error
 	if err != nil {
-		failure = s.classify(ep, x, err, x.Err())
+		failure = s.classify(ep, x, err)
 	}
-	x.cancel(context.Canceled)
+	x.end(endReturned)
+	x.took = time.Since(s.born) - start
 	ep.stats.handled.Add(1)
-	ep.stats.nanos.Add(int64(time.Since(start)))
+	ep.stats.nanos.Add(int64(x.took))
 	if failure != nil {
 		s.fail(ep, x, failure)
 		return
@@ -105,28 +94,32 @@ func (s *server) invoke(ep *endpoint, x *inflight) (data []byte, err error) {
 			err = &panicError{value: v, stack: debug.Stack()}
 			return
 		}
-		x.cancel(context.Canceled)
+		failure := s.classify(ep, x, errGoexit)
+		x.end(endReturned)
 		ep.stats.handled.Add(1)
-		s.fail(ep, x, s.classify(ep, x, errGoexit, nil))
+		s.fail(ep, x, failure)
 	}()
-	data, err = ep.handle(x, &x.request)
+	data, err = ep.handle(x)
 	returned = true
 	return data, err
 }
 
 // classify says what the caller gets to know. What the handler classified
 // itself crosses the wire; all else stays here, under an id.
-func (s *server) classify(ep *endpoint, x *inflight, err, ended error) *Error {
+func (s *server) classify(ep *endpoint, x *inflight, err error) *Error {
 	var own *Error
-	switch {
-	case errors.As(err, &own) && own.origin == byHandler:
+	if errors.As(err, &own) && own.origin == byHandler {
 		return own
-	case errors.Is(ended, context.DeadlineExceeded):
+	}
+	_ = x.Err() // looks at the clock
+	switch ending(x.ended.Load()) {
+	case endDeadline:
 		return Errorf(CodeDeadlineExceeded, "%s did not end in time", ep.name)
-	case errors.Is(ended, errStopped):
+	case endStopped:
 		return Errorf(CodeAborted, "the instance stopped before %s was done", ep.name)
-	case ended != nil:
+	case endCanceled:
 		return Errorf(CodeCanceled, "the caller gave up")
+	case endReturned:
 	}
 	id := errorID()
 	attrs := []any{"service", s.id.Name, "endpoint", ep.name, "error_id", id, "error", err}

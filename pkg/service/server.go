@@ -30,6 +30,7 @@ type server struct {
 	id     identity
 	guard  replyGuard
 	log    *slog.Logger
+	born   time.Time // origin of the clock of its requests
 	drain  time.Duration
 	values context.Context //nolint:containedctx // parent of the handlers' contexts, never cancelled
 	pools  []*pool
@@ -115,7 +116,7 @@ func (s *server) stop(ctx context.Context) error {
 	}
 	for _, p := range s.pools {
 		p.feed.close()
-		for _, x := range p.abort(errStopped) {
+		for _, x := range p.abort() {
 			s.refuse(p.ep, x)
 		}
 	}

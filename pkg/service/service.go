@@ -83,7 +83,7 @@ func newService(nc *nats.Conn, cfg Config, all []Part) (*Service, error) {
 	}
 	s.endpoints = parts.endpoints
 	for _, ep := range s.endpoints {
-		ep.handle = chain(cfg.Interceptors, ep.handle)
+		ep.intercept(s.id, cfg.Interceptors)
 	}
 	if len(parts.subscriptions) > 0 {
 		if s.consumer, err = consume.New(js, cfg.Consume, parts.subscriptions...); err != nil {

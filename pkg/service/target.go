@@ -25,6 +25,9 @@ type address struct {
 }
 
 func (a address) any(endpoint string) string {
+	if a.ns == "" {
+		return "rpc." + a.service + "." + endpoint
+	}
 	return a.ns.Subject("rpc." + a.service + "." + endpoint)
 }
 

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -51,7 +52,7 @@ func (s *Service) runCalls(ctx context.Context, ready func()) error {
 func (s *Service) newServer(ctx context.Context) *server {
 	srv := &server{
 		nc: s.nc, addr: s.addr, id: s.id, guard: s.guard, log: s.log,
-		drain: s.cfg.DrainTimeout, values: context.WithoutCancel(ctx), badReplies: &s.badReplies,
+		born: time.Now(), drain: s.cfg.DrainTimeout, values: context.WithoutCancel(ctx), badReplies: &s.badReplies,
 	}
 	for _, ep := range s.endpoints {
 		srv.pools = append(srv.pools, newPool(srv, ep))
