@@ -131,8 +131,14 @@ var errGoexit = errors.New("handler called runtime.Goexit")
 // worker is no longer counted as one.
 func (l *loop) process(d *delivery) (ours bool) {
 	a, v, decided := l.read(d)
-	if !decided && d.nth > suspectAfter {
-		v, decided = l.question(d, &a)
+	if !decided {
+		suspect := d.nth > suspectAfter
+		l.solo.begin(&d.turn, suspect, l.clock)
+		if suspect {
+			// Once it has its turn: a mark of one that waits would be
+			// taken for its death when another one ends the process.
+			v, decided = l.question(d, &a)
+		}
 	}
 	err := errGoexit // stands if the handler does not come back
 	defer func() {
@@ -142,7 +148,6 @@ func (l *loop) process(d *delivery) (ours bool) {
 		ours = l.conclude(d, &a, v)
 	}()
 	if !decided {
-		l.solo.begin(&d.turn, d.marked, l.clock)
 		err = l.run(&a)
 	}
 	return true // conclude has the last word
