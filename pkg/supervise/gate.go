@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"runtime/pprof"
 	"sync"
 	"time"
@@ -84,11 +85,26 @@ const (
 func isClosed(gate Gate) bool { return gate != nil && !gate.Open() }
 
 // excuseOf asks the gate. Call it without the lock: it is the user's code.
+//
+// Of a supervisor below that gave up, only the failure that made it do so is
+// judged, not what its children returned when they were stopped for it.
 func excuseOf(gate Gate, err error) excuse {
 	if isClosed(gate) {
 		return excuseClosed
 	}
-	if judge, ok := gate.(interface{ Blames(err error) bool }); ok && judge.Blames(err) {
+	judge, ok := gate.(interface{ Blames(err error) bool })
+	if !ok {
+		return excuseNone
+	}
+	var gaveUp *IntensityError
+	var unclean *ShutdownError
+	switch {
+	case errors.As(err, &gaveUp):
+		err = gaveUp.Err
+	case errors.As(err, &unclean):
+		err = nil
+	}
+	if err != nil && judge.Blames(err) {
 		return excuseBlamed
 	}
 	return excuseNone

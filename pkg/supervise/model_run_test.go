@@ -30,7 +30,9 @@ func (st *stage) toggleGate() string {
 	w := st.model
 	w.gateOpen = !w.gateOpen
 	if w.gateOpen {
-		w.root.gateOpened()
+		for _, m := range w.trees {
+			m.gateOpened()
+		}
 	}
 	st.gate.SetOpen(w.gateOpen)
 	return fmt.Sprint("gate open: ", w.gateOpen)

@@ -345,6 +345,7 @@ func (m *mSup) tryStart(k *mKid) bool {
 		return true
 	}
 	if !ok || !m.active {
+		k.label = ""
 		return false
 	}
 	k.clear()
@@ -521,6 +522,9 @@ func (m *mSup) park(k *mKid) {
 		m.regroup(k, time.Time{}, true)
 	} else {
 		k.parked = true
+	}
+	if m.world.gateOpen { // again, since the failure
+		m.gateOpened()
 	}
 }
 

@@ -127,9 +127,6 @@ func (m *mSup) relabel(from, to supervise.State) {
 
 func (m *mSup) gateOpened() {
 	for _, k := range m.kids {
-		if k.tree != nil {
-			k.tree.gateOpened()
-		}
 		if k.parked {
 			k.parked, k.due = false, m.world.now.Add(k.backoffMin)
 		}

@@ -86,6 +86,10 @@ func (s *Supervisor) remove(c *slot, err error) {
 
 // hold shows that c is down but an old run of it goes on.
 func (s *Supervisor) hold(c *slot, err error) {
+	if c.state == StateRunning || c.state == StateStarting {
+		s.set(c, StateWaiting, err) // its run has ended and an older one goes on
+		err = nil
+	}
 	if state := c.held(); c.state != state || err != nil {
 		s.set(c, state, err)
 	}
