@@ -54,7 +54,7 @@ func New(js jetstream.JetStream, cfg Config, subs ...Subscription) (*Consumer, e
 		}
 		seen[r.name] = true
 		c.subs = append(c.subs, r)
-		c.counts = append(c.counts, &counters{})
+		c.counts = append(c.counts, &counters{flow: flow{concurrency: r.concurrency, rate: r.rate}})
 	}
 	if len(subs) == 0 {
 		return nil, fmt.Errorf("consume: group %s has no subscription: %w", cfg.Group, ErrConfig)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
 
 	"github.com/agner-go/agner/internal/subject"
 )
@@ -57,6 +58,8 @@ type loop struct {
 	wanted     int // workers that the configuration allows at once
 	limit      int // workers that may run at once now
 	fuse       fuse
+	rate       *rate.Limiter // nil: no bound
+	rateWait   bool          // workers are about to be woken by the rate
 	failed     chan error
 	stopping   chan struct{}  // closed when a drain begins
 	background sync.WaitGroup // lookups and late settlements; all heed base

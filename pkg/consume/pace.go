@@ -44,3 +44,9 @@ func (p *pace) ran(took time.Duration) {
 	}
 	p.prefetch = want
 }
+
+// resize follows a change of the concurrency.
+func (p *pace) resize(workers int) {
+	p.workers = workers
+	p.prefetch = max(p.prefetch, min(2*workers, maxPrefetch))
+}

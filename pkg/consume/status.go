@@ -69,12 +69,15 @@ type counters struct {
 	lastError string
 	lastAt    time.Time
 	loop      *loop
+	flow      flow
 }
 
 func (c *counters) setLoop(l *loop) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loop = l
+	if c.loop = l; l != nil {
+		l.adjust(c.flow)
+	}
 }
 
 func (c *counters) setState(s State, err error) {

@@ -21,6 +21,7 @@ type Subscription struct {
 	maxAttempts    int
 	first, most    time.Duration
 	handlerTimeout time.Duration
+	rate           float64
 	start          *Start
 	middleware     []Middleware
 }
@@ -44,6 +45,10 @@ func WithMaxAttempts(n int) Option { return func(s *Subscription) { s.maxAttempt
 func WithDelays(first, most time.Duration) Option {
 	return func(s *Subscription) { s.first, s.most = first, most }
 }
+
+// WithRate bounds how many handlers begin each second in this process, see
+// Consumer.SetRate.
+func WithRate(perSecond float64) Option { return func(s *Subscription) { s.rate = perSecond } }
 
 // WithHandlerTimeout bounds one attempt.
 func WithHandlerTimeout(d time.Duration) Option {
@@ -132,6 +137,9 @@ func (s Subscription) resolve(c Config) (Subscription, error) {
 	}
 	if s.first != 0 || s.most != 0 {
 		c.FirstDelay, c.MaxDelay = s.first, s.most
+	}
+	if s.rate < 0 {
+		return s, fmt.Errorf("rate of %g is negative: %w", s.rate, ErrConfig)
 	}
 	if s.handlerTimeout != 0 {
 		c.HandlerTimeout = s.handlerTimeout

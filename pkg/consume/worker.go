@@ -67,14 +67,14 @@ func (l *loop) take(worker string) *delivery {
 	defer l.mu.Unlock()
 	for {
 		for l.first < len(l.queue) && l.running < l.limit && l.fuse.blown.IsZero() {
-			d := l.queue[l.first]
-			l.queue[l.first] = nil
-			if l.first++; l.first == len(l.queue) {
-				l.queue, l.first = l.queue[:0], 0
-			}
-			if l.stale(d) {
+			if l.stale(l.queue[l.first]) {
+				l.pop()
 				continue
 			}
+			if !l.allowed() {
+				break
+			}
+			d := l.pop()
 			d.worker = worker
 			l.running++
 			return d
@@ -88,6 +88,16 @@ func (l *loop) take(worker string) *delivery {
 		l.wake.Wait()
 		l.idle--
 	}
+}
+
+// pop takes the head off the queue, with loop.mu held.
+func (l *loop) pop() *delivery {
+	d := l.queue[l.first]
+	l.queue[l.first] = nil
+	if l.first++; l.first == len(l.queue) {
+		l.queue, l.first = l.queue[:0], 0
+	}
+	return d
 }
 
 // stale drops a delivery that waited beyond AckWait without a sign of life to
