@@ -15,31 +15,27 @@ const inboxSize = 2048
 // pool runs the requests of one endpoint during one Run: so many at once, so
 // many more in line, the rest refused at once.
 //
-// Its workers receive from the subscriptions' channel themselves, one at a
-// time: the one that holds the baton. Before it runs a handler it hands the
-// baton to another, so that there is always one that receives, if only to put
-// requests in line or to refuse them. While handlers return within
-// microseconds it keeps the baton and runs them itself, one after the other:
-// the switch to another goroutine, and the smaller writes that follow from it,
-// would cost more than the handler. A watch takes the baton from a worker
-// whose handler does not return after all.
-//
-// Workers are made when needed, at most one more than handlers may run, and
-// kept until the end of the Run.
+// Its workers receive from the subscriptions' channel themselves, so that a
+// request passes no goroutine between the connection and its handler. One or
+// two of them receive, the others run handlers or are parked; see pace for
+// which. Workers are made when needed, at most two more than handlers may run,
+// and kept until the end of the Run.
 type pool struct {
 	ep      *endpoint
 	srv     *server
 	feed    *feed
 	workers sync.WaitGroup
-	baton   chan struct{} // holds it while nobody does; room for one
+	wake    chan struct{} // one for each parked worker that is to receive; closed at the end
 
 	mu      sync.Mutex
-	parked  int         // workers that wait for the baton and were not promised it
+	readers int         // workers that receive, or are about to
+	parked  int         // workers that wait for wake and were not promised it
 	running []*inflight // by place; nil is a free one
 	free    []int       // places
 	line    line
 	early   earlyCancels
-	aborted bool
+	aborted bool // nothing is run any more
+	over    bool // nothing can arrive any more
 	pace    pace
 }
 
@@ -61,9 +57,9 @@ func newPool(srv *server, ep *endpoint) *pool {
 		running: make([]*inflight, ep.concurrency),
 		free:    make([]int, ep.concurrency),
 		line:    line{limit: ep.queue},
-		baton:   make(chan struct{}, 1),
+		wake:    make(chan struct{}, ep.concurrency+maxReaders),
 	}
-	p.pace.pool = p
+	p.pace.look = p.look
 	p.pace.surprise()
 	for i := range p.free {
 		p.free[i] = ep.concurrency - 1 - i
@@ -74,32 +70,38 @@ func newPool(srv *server, ep *endpoint) *pool {
 func (p *pool) start() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.passBaton()
+	p.addReader()
 }
 
-// passBaton lets another worker receive. The lock is held, and the baton was
-// the caller's.
-func (p *pool) passBaton() {
+// addReader has one more worker receive. The lock is held.
+func (p *pool) addReader() {
+	if p.over {
+		return
+	}
+	p.readers++
 	if p.parked > 0 {
 		p.parked--
-	} else {
-		p.workers.Go(p.work)
+		p.wake <- struct{}{}
+		return
 	}
-	p.baton <- struct{}{}
+	p.workers.Go(func() {
+		if p.receive() {
+			p.park()
+		}
+	})
 }
 
-// work receives and runs until the subscriptions are gone and nothing is in
-// line.
-func (p *pool) work() {
-	for {
-		if _, ok := <-p.baton; !ok || !p.receive() {
+// park waits to be a reader, again and again.
+func (p *pool) park() {
+	for range p.wake {
+		if !p.receive() {
 			return
 		}
 	}
 }
 
-// receive holds the baton. It is true when the baton has gone to another and
-// the worker is parked, and false when nothing can arrive any more.
+// receive is what a reader does. It returns true when the worker is parked,
+// and false when nothing can arrive any more.
 func (p *pool) receive() bool {
 	for m := range p.feed.in {
 		x := p.srv.accept(p.ep, m)
@@ -119,13 +121,19 @@ func (p *pool) receive() bool {
 		case toWait:
 		}
 	}
-	close(p.baton) // ends those that wait for it
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.readers--
+	if !p.over {
+		p.over = true
+		close(p.wake)
+	}
 	return false
 }
 
-// run serves x, and what is in line after it. It is true if the worker has the
-// baton still.
-func (p *pool) run(x *inflight, place int) (baton bool) {
+// run serves x, and what is in line after it. Then the worker is a reader
+// again, or parked.
+func (p *pool) run(x *inflight, place int) (reader bool) {
 	returned := false
 	defer func() {
 		// A handler that ends its goroutine (runtime.Goexit) takes this worker
@@ -136,20 +144,20 @@ func (p *pool) run(x *inflight, place int) (baton bool) {
 	}()
 	for x != nil {
 		p.srv.serve(p.ep, x)
-		x, baton = p.next(place)
+		x, reader = p.next(place)
 	}
 	returned = true
-	return baton
+	return reader
 }
 
 // resume takes over from a worker whose handler ended its goroutine.
 func (p *pool) resume(place int) {
-	x, baton := p.next(place)
+	x, reader := p.next(place)
 	if x != nil {
-		baton = p.run(x, place)
+		reader = p.run(x, place)
 	}
-	if !baton || p.receive() {
-		p.work()
+	if !reader || p.receive() {
+		p.park()
 	}
 }
 
@@ -173,19 +181,20 @@ func (p *pool) admit(x *inflight) (place int, v verdict) {
 	place = p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
 	p.running[place] = x
-	if !p.pace.keep(x) {
-		p.passBaton()
+	p.readers--
+	if p.readers == 0 && !p.pace.alone(len(p.feed.in)) {
+		p.addReader()
 	}
 	return place, toRun
 }
 
 // next ends the request at place and returns the next in line to run there.
-// Without one it gives the place back, and the worker is parked unless it has
-// the baton still.
-func (p *pool) next(place int) (x *inflight, baton bool) {
+// Without one it gives the place back, and tells whether the worker is a
+// reader again or parked.
+func (p *pool) next(place int) (x *inflight, reader bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	baton = p.pace.returned(p.running[place])
+	p.pace.note(p.running[place].took)
 	for {
 		x = p.line.pop()
 		if x != nil && x.reply != "" && p.early.take(x.reply) {
@@ -193,17 +202,16 @@ func (p *pool) next(place int) (x *inflight, baton bool) {
 			continue
 		}
 		p.running[place] = x
-		switch {
-		case x != nil && baton: // in line, so that it waited for a slow one
-			p.passBaton()
+		if x != nil {
 			return x, false
-		case x == nil:
-			p.free = append(p.free, place)
-			if !baton {
-				p.parked++
-			}
 		}
-		return x, baton
+		p.free = append(p.free, place)
+		if p.readers < p.pace.readers() {
+			p.readers++
+			return nil, true
+		}
+		p.parked++
+		return nil, false
 	}
 }
 
