@@ -46,7 +46,8 @@ type Config struct {
 	ContentType string
 
 	// Provision says whether the streams SCHEDULED, EVENTS and DEAD are made
-	// at first use where they are missing. Nil means true. With false the
+	// where they are missing, at first use and after a publish that found no
+	// stream. Nil means true. With false the
 	// publisher asks the server nothing and only publishes, which needs no
 	// permission but that; it then relies on a stream with a dedup window of
 	// two minutes.

@@ -111,6 +111,26 @@ func TestNoStream(t *testing.T) {
 	}
 }
 
+// TestStreamDeleted loses the stream under a publisher: what it publishes then
+// is refused, and the next publish makes the stream again.
+func TestStreamDeleted(t *testing.T) {
+	t.Parallel()
+	srv := testserver.Start(t)
+	js := srv.JetStream(t)
+	pub := newPublisher(t, srv.JetStream(t), publish.Config{RetryFor: 200 * time.Millisecond})
+	if _, err := pub.Publish(t.Context(), tick{N: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := pub.Publish(t.Context(), tick{N: 2})
+	failure{publish.ErrRejected, []error{publish.ErrNoStream}, "no stream listens", 0}.check(t, err, 0)
+	if ack, err := pub.Publish(t.Context(), tick{N: 3}); err != nil || ack.Sequence != 1 {
+		t.Errorf("afterwards: %+v, %v", ack, err)
+	}
+}
+
 func TestNoJetStream(t *testing.T) {
 	t.Parallel()
 	srv := testserver.Start(t, testserver.Conf(`accounts { A { users [{user: u, password: p}] } }`), testserver.Client(nats.UserInfo("u", "p")))

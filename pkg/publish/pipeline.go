@@ -124,6 +124,9 @@ func (p *Publisher) begin(f *Future, now int64) transmission {
 	f.attempts++
 	f.open |= attemptBit(n)
 	f.state = stateSent
+	if n == 0 {
+		f.cause = nil // it waited for the connection
+	}
 	f.due = now + int64(p.cfg.AckTimeout)
 	if f.batch != nil {
 		f.due = f.deadline // until all of it is written
@@ -296,6 +299,10 @@ func (p *Publisher) fail(f *Future, cause error) *Future {
 		kind = ErrUnknown
 	case f.attempts == 0:
 		kind = ErrNotSent
+	}
+	if p.provisions() && errors.Is(cause, ErrNoStream) {
+		p.missed.Store(true)
+		p.ready.Store(false)
 	}
 	f.err = p.failed(f, kind, cause)
 	f.ack = Ack{}

@@ -33,6 +33,7 @@ type Publisher struct {
 	born     time.Time     // origin of the clock below
 	window   chan struct{} // one token for each event in flight
 	ready    atomic.Bool   // the first use has found its streams
+	missed   atomic.Bool   // no stream listened on an event since then
 	starting chan struct{} // held by who makes the first use
 	batching chan struct{} // held by the batch that takes tokens
 	closing  chan struct{} // closed by Close
@@ -238,11 +239,25 @@ func (p *Publisher) Close(ctx context.Context) error {
 	sub := p.sub
 	p.sub = nil
 	p.mu.Unlock()
-	p.work.Wait()
+	p.waitSender(ctx)
 	if sub != nil {
 		if unsubErr := sub.Unsubscribe(); unsubErr != nil && !p.nc.IsClosed() && err == nil {
 			err = fmt.Errorf("publish: close: %w", unsubErr)
 		}
 	}
 	return err
+}
+
+// waitSender waits for the goroutine that sends again. It may be held by a
+// socket that takes nothing, and then ends with it.
+func (p *Publisher) waitSender(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		p.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }

@@ -15,7 +15,8 @@ import (
 )
 
 // start makes the first use: the reply subscription and the streams. It runs
-// until it has succeeded once; a publish that finds it running waits.
+// until it has succeeded once, and again after a publish has failed for want of
+// a stream; a publish that finds it running waits.
 func (p *Publisher) start(ctx context.Context) error {
 	if p.ready.Load() {
 		return nil
@@ -39,7 +40,10 @@ func (p *Publisher) start(ctx context.Context) error {
 	if err := p.subscribe(ctx); err != nil {
 		return err
 	}
-	if p.cfg.Provision == nil || *p.cfg.Provision {
+	if p.provisions() {
+		if p.missed.Swap(false) {
+			p.cfg.Logger.WarnContext(ctx, "no stream listened on the subject of an event: finding or making the streams again")
+		}
 		if err := p.provision(ctx); err != nil {
 			return err
 		}
@@ -47,6 +51,8 @@ func (p *Publisher) start(ctx context.Context) error {
 	p.ready.Store(true)
 	return nil
 }
+
+func (p *Publisher) provisions() bool { return p.cfg.Provision == nil || *p.cfg.Provision }
 
 func (p *Publisher) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {

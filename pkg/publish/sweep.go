@@ -39,6 +39,7 @@ func (p *Publisher) arm() {
 		return
 	}
 	p.armed = true
+	p.reconnects = p.nc.Stats().Reconnects
 	// A violation that the connection has seen before is none of what is sent
 	// from now on.
 	if err := p.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
@@ -55,11 +56,10 @@ func (p *Publisher) arm() {
 // sweep ends what is late, and sends again what is due.
 func (p *Publisher) sweep() {
 	connected, closed := p.nc.IsConnected(), p.nc.IsClosed()
-	reconnects := p.nc.Stats().Reconnects
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed = false
-	p.reconnects = reconnects
+	p.reconnects = p.nc.Stats().Reconnects
 	p.noteViolation()
 	now := p.now()
 	for _, f := range p.table {
@@ -70,9 +70,9 @@ func (p *Publisher) sweep() {
 		case f.denied != nil && f.state == stateSent:
 			p.outboxAll(p.refuse(f))
 		case now >= f.deadline:
-			p.outboxAll(p.fail(f, p.causeOf(f, p.late(f))))
+			p.expire(f, p.late(f), connected)
 		case f.horizon != 0 && now >= f.horizon:
-			p.outboxAll(p.fail(f, p.causeOf(f, errHorizon)))
+			p.expire(f, errHorizon, connected)
 		case connected && !p.sending && p.due(f, now):
 			p.outbox = append(p.outbox, f)
 		}
@@ -81,6 +81,14 @@ func (p *Publisher) sweep() {
 	if p.inFlight > 0 {
 		p.arm()
 	}
+}
+
+// expire ends a publish whose time is up. mu is held.
+func (p *Publisher) expire(f *Future, why error, connected bool) {
+	if !connected {
+		f.cause = nats.ErrDisconnected
+	}
+	p.outboxAll(p.fail(f, p.causeOf(f, why)))
 }
 
 // due tells whether f wants an attempt now. mu is held.
