@@ -85,29 +85,30 @@ const (
 func isClosed(gate Gate) bool { return gate != nil && !gate.Open() }
 
 // excuseOf asks the gate. Call it without the lock: it is the user's code.
-//
-// Of a supervisor below that gave up, only the failure that made it do so is
-// judged, not what its children returned when they were stopped for it.
 func excuseOf(gate Gate, err error) excuse {
 	if isClosed(gate) {
 		return excuseClosed
 	}
 	judge, ok := gate.(interface{ Blames(err error) bool })
-	if !ok {
-		return excuseNone
-	}
-	var gaveUp *IntensityError
-	var unclean *ShutdownError
-	switch {
-	case errors.As(err, &gaveUp):
-		err = gaveUp.Err
-	case errors.As(err, &unclean):
-		err = nil
-	}
-	if err != nil && judge.Blames(err) {
+	if err = rootCause(err); ok && err != nil && judge.Blames(err) {
 		return excuseBlamed
 	}
 	return excuseNone
+}
+
+// rootCause returns, for supervisors below that gave up, the failure that made
+// them do so, without what their children returned when they were stopped for
+// it: that is no reason.
+func rootCause(err error) error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		switch t := e.(type) { //nolint:errorlint // the outermost decides, one after the other
+		case *IntensityError:
+			return rootCause(t.Err)
+		case *ShutdownError:
+			return nil
+		}
+	}
+	return err
 }
 
 // park lets c, and with it its group, wait for the gate.
