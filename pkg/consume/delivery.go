@@ -20,9 +20,10 @@ type delivery struct {
 	size int
 
 	turn    turn
-	marked  bool  // it is suspect, and a mark of this run was written
-	epoch   int64 // of its source
-	created int64 // of EVENTS when it was received
+	mates   []*delivery // that run in one batch with it; nil if it runs alone
+	marked  bool        // it is suspect, and a mark of this run was written
+	epoch   int64       // of its source
+	created int64       // of EVENTS when it was received
 
 	// Guarded by loop.mu.
 	extended time.Time // when the server last heard that we work on it
@@ -32,6 +33,26 @@ type delivery struct {
 	settled bool
 
 	prev, next *delivery
+}
+
+// suspect tells whether d was delivered so often that it may be what ends its
+// processes.
+func (d *delivery) suspect() bool { return d.nth > suspectAfter }
+
+// lead is the delivery that holds the turn of all that run together with d.
+func (d *delivery) lead() *delivery {
+	if d.mates == nil {
+		return d
+	}
+	return d.mates[0]
+}
+
+// together is d and what runs in one batch with it.
+func (d *delivery) together() []*delivery {
+	if d.mates == nil {
+		return []*delivery{d}
+	}
+	return d.mates
 }
 
 // eventID names the event for people.

@@ -118,11 +118,13 @@ func (l *loop) giveUp() error {
 		names = append(names, l.sub.name+": "+d.eventID())
 		if !d.settled {
 			d.settled = true
-			l.solo.end(&d.turn)
-			l.running--
-			l.workers--
-			l.hung++
 			left = append(left, d)
+			if d.lead() == d {
+				l.solo.end(&d.turn)
+				l.running--
+				l.workers--
+				l.hung++
+			}
 		}
 	}
 	for _, d := range left {

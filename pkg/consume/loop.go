@@ -27,6 +27,7 @@ type loop struct {
 	born        time.Time
 	durableName string
 	handler     HandlerFunc
+	batch       batchHandler // instead of handler
 	policy      retryPolicy
 	maxBuffer   int
 	counters    *counters // outlives the loop
@@ -73,14 +74,18 @@ func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
 		log:         cfg.Logger.With("group", cfg.Group, "subscription", sub.name),
 		born:        time.Now(),
 		durableName: subject.Durable(cfg.Group, sub.name),
-		handler:     chain(sub.bind(cfg.Codecs), cfg.Middleware, sub.middleware),
 		policy:      retryPolicy{maxAttempts: sub.maxAttempts, first: sub.first, most: sub.most},
 		maxBuffer:   cfg.MaxBuffer,
 		counters:    c,
-		pace:        newPace(sub.concurrency),
+		pace:        newPace(sub.concurrency, sub.batchMost),
 		failed:      make(chan error, 1),
 		changed:     make(chan struct{}, 1),
 		stopping:    make(chan struct{}),
+	}
+	if sub.bindBatch != nil {
+		l.batch = sub.bindBatch(cfg.Codecs)
+	} else {
+		l.handler = chain(sub.bind(cfg.Codecs), cfg.Middleware, sub.middleware)
 	}
 	l.wake.L = &l.mu
 	l.wanted, l.limit = sub.concurrency, sub.concurrency
@@ -222,9 +227,11 @@ func (l *loop) extend(now time.Time) (hung []*delivery) {
 		next := d.next
 		switch {
 		case l.isHung(d):
-			hung = append(hung, d)
-			d.settled = true
-			l.solo.end(&d.turn)
+			for _, m := range d.together() {
+				m.settled = true
+				hung = append(hung, m)
+			}
+			l.solo.end(&d.lead().turn)
 			l.loseWorker()
 		case connected:
 			l.say(d, wordProgress)
@@ -241,7 +248,7 @@ func (l *loop) extend(now time.Time) (hung []*delivery) {
 const hangGrace = time.Second
 
 func (l *loop) isHung(d *delivery) bool {
-	return !d.settled && d.turn.ran(l.clock) > l.sub.handlerTimeout+hangGrace
+	return !d.settled && d.lead().turn.ran(l.clock) > l.sub.handlerTimeout+hangGrace
 }
 
 // loseWorker writes off a worker whose handler does not come back, with loop.mu

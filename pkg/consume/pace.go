@@ -17,12 +17,16 @@ const (
 // Guarded by loop.mu.
 type pace struct {
 	workers  int
+	batch    int // events that one worker takes at once
 	prefetch int
 	typical  time.Duration // of a handler: near its slow end
 }
 
-func newPace(workers int) pace {
-	return pace{workers: workers, prefetch: min(2*workers, maxPrefetch)}
+// newPace sizes for workers that take batches of a size each, 1 without batches.
+func newPace(workers, batch int) pace {
+	p := pace{batch: max(batch, 1)}
+	p.resize(workers)
+	return p
 }
 
 // ran takes note of one handler's time. It rises fast and falls slowly, so that
@@ -37,7 +41,7 @@ func (p *pace) ran(took time.Duration) {
 	if p.typical > 0 {
 		ahead = int(bufferAhead * time.Duration(p.workers) / p.typical)
 	}
-	want := min(p.workers+max(ahead, 1), maxPrefetch)
+	want := min(p.workers*p.batch+max(ahead, 1), maxPrefetch)
 	// Growing by doubling keeps one lucky first sample from filling the buffer.
 	if want > p.prefetch {
 		want = min(want, 2*p.prefetch)
@@ -48,5 +52,5 @@ func (p *pace) ran(took time.Duration) {
 // resize follows a change of the concurrency.
 func (p *pace) resize(workers int) {
 	p.workers = workers
-	p.prefetch = max(p.prefetch, min(2*workers, maxPrefetch))
+	p.prefetch = max(p.prefetch, min(2*workers*p.batch, maxPrefetch))
 }

@@ -174,7 +174,7 @@ func (s *source) pull() {
 	if now.Before(s.notTill) || now.Before(l.fuse.blown) || !l.js.Conn().IsConnected() {
 		return // the keeper calls again
 	}
-	target := l.limit // of the lane: retries are few and never urgent
+	target := l.limit * l.pace.batch // of the lane: retries are few and never urgent
 	if s == l.main && !l.fuse.trial {
 		target = l.pace.prefetch
 	}

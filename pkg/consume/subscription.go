@@ -9,13 +9,17 @@ import (
 	"github.com/agner-go/agner/pkg/envelope"
 )
 
-// Subscription is one handler with what it is for. Make one with On or
-// OnEvent; it is a value, and nothing starts before Consumer.Run.
+// Subscription is one handler with what it is for. Make one with On,
+// OnEvent or OnBatch; it is a value, and nothing starts before Consumer.Run.
 type Subscription struct {
 	name    string
 	pattern string
 	bind    func(*envelope.Codecs) HandlerFunc
 	err     error
+
+	bindBatch func(*envelope.Codecs) batchHandler // instead of bind
+	batchMost int
+	batchWait time.Duration
 
 	concurrency    int
 	maxAttempts    int
@@ -112,8 +116,8 @@ func (s Subscription) resolve(c Config) (Subscription, error) {
 	if s.err != nil {
 		return s, s.err
 	}
-	if s.bind == nil {
-		return s, fmt.Errorf("made without On or OnEvent: %w", ErrConfig)
+	if s.bind == nil && s.bindBatch == nil {
+		return s, fmt.Errorf("made without On, OnEvent or OnBatch: %w", ErrConfig)
 	}
 	if _, err := subject.Namespace(c.Namespace).Filter(s.pattern); err != nil {
 		return s, err

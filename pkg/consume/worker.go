@@ -12,11 +12,19 @@ func (l *loop) enqueue(d *delivery) {
 	d.src.held++
 	l.unsettled.push(d)
 	l.queue = append(l.queue, d)
-	if l.idle > 0 {
+	switch {
+	case l.batch != nil:
+		// A worker that gathers a batch waits too: wake all, and see that one
+		// comes for what exceeds their batches.
+		l.wake.Broadcast()
+		if l.idle == 0 {
+			l.hire()
+		}
+	case l.idle > 0:
 		l.wake.Signal()
-		return
+	default:
+		l.hire()
 	}
-	l.hire()
 }
 
 // hire starts a worker if there is work and the concurrency allows one more,
@@ -140,11 +148,13 @@ var errGoexit = errors.New("handler called runtime.Goexit")
 // drain gave up on the handler meanwhile: then the event is settled, and this
 // worker is no longer counted as one.
 func (l *loop) process(d *delivery) (ours bool) {
+	if l.batch != nil {
+		return l.processBatch(d)
+	}
 	a, v, decided := l.read(d)
 	if !decided {
-		suspect := d.nth > suspectAfter
-		l.solo.begin(&d.turn, suspect, l.clock)
-		if suspect {
+		l.solo.begin(&d.turn, d.suspect(), l.clock)
+		if d.suspect() {
 			// Once it has its turn: a mark of one that waits would be
 			// taken for its death when another one ends the process.
 			v, decided = l.question(d, &a)
