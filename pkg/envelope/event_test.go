@@ -367,6 +367,9 @@ func TestMessageID(t *testing.T) {
 	if got := envelope.MessageID("/shop/checkout", "o-1"); got != "SZwrHDnYn_kUhY8eoccK2g" {
 		t.Errorf("MessageID = %q", got)
 	}
+	if got := envelope.MessageID("/shop/checkout", "6f1d1a0e-0c2b-4b57-9d0a-0d6a3f1f6c11"); got != "hOy2JFxeJwJ7wBdDoaenxg" {
+		t.Errorf("MessageID = %q, not that of docs/wire.md", got)
+	}
 	if envelope.MessageID("a", "bc") == envelope.MessageID("ab", "c") {
 		t.Error("source and id run together")
 	}

@@ -54,7 +54,7 @@ func TestJSONText(t *testing.T) {
 	} {
 		requireText(t, text, rule)
 	}
-	for _, text := range []string{" [ ] ", "\n{}\t", "\r 1 "} {
+	for _, text := range []string{"[" + strings.Repeat("[],{},", envelope.MaxJSONDepth) + "0]", " [ ] ", "\n{}\t", "\r 1 "} {
 		requireText(t, text, nil)
 	}
 	for _, text := range []string{
@@ -116,8 +116,9 @@ func TestJSONDecode(t *testing.T) {
 		}
 	}
 	for _, v := range []any{nil, 1, (*int)(nil)} {
-		if err := (envelope.JSON{}).Decode([]byte("null"), v); err == nil {
-			t.Errorf("into %T: no error", v)
+		err := envelope.JSON{}.Decode([]byte("null"), v)
+		if _, ok := errors.AsType[*json.InvalidUnmarshalError](err); !ok {
+			t.Errorf("into %T: %v, want encoding/json's own words for a caller's mistake", v, err)
 		}
 	}
 }

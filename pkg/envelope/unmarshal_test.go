@@ -171,6 +171,7 @@ func TestStructuredData(t *testing.T) {
 		"+json alone is none":   {m("data", `{}`, "datacontenttype", `"a/+json"`), "", "", envelope.ErrData},
 		"text":                  {m("data", `"<much wow=\"xml\"/>"`, "datacontenttype", `"application/xml"`), "application/xml", `<much wow="xml"/>`, nil},
 		"text of Unicode":       {m("data", `"\u20ac\ud83d\ude00\n"`, "datacontenttype", `"text/plain;charset=\"UTF-8\""`), `text/plain;charset="UTF-8"`, "€😀\n", nil},
+		"text of escapes":       {m("data", `"\"\\\/\b\f\n\r\t\u0041"`, "datacontenttype", `"text/plain"`), "text/plain", "\"\\/\b\f\n\r\tA", nil},
 		"empty text":            {m("data", `""`, "datacontenttype", `"text/plain"`), "text/plain", "", nil},
 		"null text":             {m("data", `null`, "datacontenttype", `"text/plain"`), "text/plain", "", nil},
 		"object as text":        {m("data", `{}`, "datacontenttype", `"text/plain"`), "", "", envelope.ErrData},
