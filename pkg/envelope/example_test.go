@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -96,4 +97,47 @@ func ExampleTypeOf() {
 func ExampleMessageID() {
 	fmt.Println(envelope.MessageID("/shop/checkout", "o-1"))
 	// Output: SZwrHDnYn_kUhY8eoccK2g
+}
+
+// csv is a codec of one's own: any type with these three methods.
+type csv struct{}
+
+func (csv) ContentType() string { return "text/csv" }
+
+func (csv) Encode(v any) ([]byte, error) {
+	row, ok := v.([]string)
+	if !ok {
+		return nil, fmt.Errorf("csv encodes []string, not %T", v)
+	}
+	return []byte(strings.Join(row, ",")), nil
+}
+
+func (csv) Decode(data []byte, v any) error {
+	row, ok := v.(*[]string)
+	if !ok {
+		return fmt.Errorf("csv decodes to *[]string, not %T", v)
+	}
+	*row = strings.Split(string(data), ",")
+	return nil
+}
+
+func ExampleNewCodecs() {
+	codecs := envelope.NewCodecs(csv{}) // beside JSON and bytes
+	e, err := envelope.DecodeData[[]string](codecs, &envelope.Raw{
+		Attributes: envelope.Attributes{ID: "1", Source: "/s", Type: "t", DataContentType: "text/csv; charset=utf-8"},
+		Data:       []byte("a,b"),
+	})
+	fmt.Println(e.Data, err)
+	// Output: [a b] <nil>
+}
+
+func ExampleToSDK() {
+	e := envelope.Raw{Attributes: envelope.Attributes{ID: "1", Source: "/s", Type: "t", Key: "k"}}
+	converted, err := envelope.ToSDK(&e)
+	fmt.Println(converted.ID(), converted.Extensions()["partitionkey"], err)
+	back, err := envelope.FromSDK(converted)
+	fmt.Println(back.Key, err)
+	// Output:
+	// 1 k <nil>
+	// k <nil>
 }
