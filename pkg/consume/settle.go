@@ -8,16 +8,23 @@ import (
 // settle carries out a verdict that is more than an acknowledgement. The
 // delivery is claimed; it stays among the unsettled, so that its deadline is
 // extended, until what must be stored is stored.
+//
+// What must be stored waits for the server without a worker, so that failing
+// events do not hold up healthy ones. If it cannot be stored the original stays
+// pending and this is tried again. Meanwhile the delivery holds its place in
+// the prefetch: a store that stays broken slows the subscription down instead of
+// filling the memory.
 func (l *loop) settle(d *delivery, a *attempt, v verdict) {
 	l.tell(a, v)
-	if l.store(d, a, v) {
+	if v.outcome != outcomeRetry && v.outcome != outcomeDead {
+		l.store(d, a, v)
 		return
 	}
-	// The retry or the dead letter could not be stored: the original stays
-	// pending, and this goes on without a worker. It holds its place in the
-	// prefetch, so a store that stays broken slows the subscription down
-	// instead of filling the memory.
+	own := *a // the worker's is used for its next event
 	l.background.Go(func() {
+		if l.store(d, &own, v) {
+			return
+		}
 		for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 			select {
 			case <-l.base.Done():
@@ -25,7 +32,7 @@ func (l *loop) settle(d *delivery, a *attempt, v verdict) {
 				return
 			case <-time.After(wait):
 			}
-			if l.store(d, a, v) {
+			if l.store(d, &own, v) {
 				return
 			}
 		}
