@@ -3,6 +3,8 @@ package stream
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -15,9 +17,10 @@ type Difference struct {
 }
 
 // Drift lists the differences that matter: those that change what is stored,
-// for how long, or what may be asked of the stream. Fields that Agner leaves to
-// the operator (placement, description, compression, limits that are unset in
-// the declaration) are not compared.
+// for how long, or what may be asked of the stream. It leaves to the operator
+// what the declaration leaves open (placement, description, compression, and
+// limits of size where only old events go by them), and more subjects, sources
+// or consumers than declared.
 func Drift(want, have jetstream.StreamConfig) []Difference {
 	var out []Difference
 	diff := func(field string, w, h any) {
@@ -25,11 +28,11 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 			out = append(out, Difference{field, ws, hs})
 		}
 	}
-	for _, s := range want.Subjects {
-		if !slices.Contains(have.Subjects, s) {
-			diff("subjects", want.Subjects, have.Subjects)
-			break
-		}
+	if lacks(want.Subjects, have.Subjects) {
+		diff("subjects", want.Subjects, have.Subjects)
+	}
+	if w, h := sources(want), sources(have); lacks(w, h) {
+		diff("sources", w, h)
 	}
 	diff("retention", want.Retention, have.Retention)
 	diff("storage", want.Storage, have.Storage)
@@ -39,20 +42,46 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 	diff("allow_atomic", want.AllowAtomicPublish, have.AllowAtomicPublish)
 	diff("allow_msg_schedules", want.AllowMsgSchedules, have.AllowMsgSchedules)
 	diff("allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
-	diff("sources", sourceNames(want), sourceNames(have))
+	diff("no_ack", want.NoAck, have.NoAck)
 	if want.Replicas > 0 {
 		diff("replicas", want.Replicas, have.Replicas)
 	}
-	if have.MaxMsgsPerSubject > 0 {
-		diff("max_msgs_per_subject", "unlimited", have.MaxMsgsPerSubject)
+	// A limit for each subject eats events of one key.
+	diff("max_msgs_per_subject", limit(want.MaxMsgsPerSubject), limit(have.MaxMsgsPerSubject))
+	if have.MaxConsumers > 0 && have.MaxConsumers < want.MaxConsumers {
+		diff("max_consumers", want.MaxConsumers, have.MaxConsumers)
+	}
+	if want.AllowMsgSchedules {
+		// Limits drop pending schedules without a word.
+		diff("max_msgs", limit(want.MaxMsgs), limit(have.MaxMsgs))
+		diff("max_bytes", limit(want.MaxBytes), limit(have.MaxBytes))
 	}
 	return out
 }
 
-func sourceNames(c jetstream.StreamConfig) []string {
+// lacks tells whether have misses any of want.
+func lacks(want, have []string) bool {
+	return slices.ContainsFunc(want, func(s string) bool { return !slices.Contains(have, s) })
+}
+
+// limit names a limit; the server writes -1 for none, a declaration 0.
+func limit(n int64) string {
+	if n <= 0 {
+		return "unlimited"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// sources names each source with what it takes and where it puts it: the
+// server treats another transform as another source.
+func sources(c jetstream.StreamConfig) []string {
 	names := make([]string, 0, len(c.Sources))
 	for _, s := range c.Sources {
-		names = append(names, s.Name)
+		parts := []string{s.Name, s.FilterSubject}
+		for _, t := range s.SubjectTransforms {
+			parts = append(parts, t.Source+" as "+t.Destination)
+		}
+		names = append(names, strings.Join(parts, " "))
 	}
 	slices.Sort(names)
 	return names

@@ -25,8 +25,17 @@ type Provisioner struct {
 	// Replicas of new streams; 0 means 3 on a cluster that has them, else 1.
 	Replicas int
 	// Bind makes nothing: a missing stream is ErrMissing.
-	Bind   bool
+	Bind bool
+	// Logger is told how a stream differs from its shape. Nil means
+	// slog.Default().
 	Logger *slog.Logger
+}
+
+func (p *Provisioner) logger() *slog.Logger {
+	if p.Logger == nil {
+		return slog.Default()
+	}
+	return p.Logger
 }
 
 // Ensure finds or makes the streams, in order: a stream stands after those it
@@ -58,7 +67,7 @@ func (p *Provisioner) create(ctx context.Context, shape jetstream.StreamConfig) 
 	shape.Replicas = p.replicas()
 	_, err := p.JS.CreateStream(ctx, shape)
 	if err != nil && p.Replicas == 0 && shape.Replicas > 1 && tooFewPeers(err) {
-		p.Logger.WarnContext(ctx, "stream is made with one replica: the cluster has no three servers for it", "stream", shape.Name)
+		p.logger().WarnContext(ctx, "stream is made with one replica: the cluster has no three servers for it", "stream", shape.Name)
 		shape.Replicas = 1
 		_, err = p.JS.CreateStream(ctx, shape)
 	}
@@ -86,7 +95,7 @@ func tooFewPeers(err error) bool {
 
 func (p *Provisioner) report(ctx context.Context, want, have jetstream.StreamConfig) {
 	for _, d := range Drift(want, have) {
-		p.Logger.WarnContext(ctx, "stream differs from its declared shape and is used as it is",
+		p.logger().WarnContext(ctx, "stream differs from its declared shape and is used as it is",
 			"stream", want.Name, "field", d.Field, "declared", d.Declared, "actual", d.Actual)
 	}
 }

@@ -23,8 +23,8 @@ const (
 	MaxWindow = 1 << 16
 
 	// MaxRetryFor is how long after its first sending an event may be sent
-	// again: below the stream's dedup window, so that the server still knows
-	// the id, less a margin for what is under way when the time is up.
+	// again, if that may have stored it: below the stream's dedup window, so
+	// that the server still knows the id, by a margin for what is under way.
 	MaxRetryFor = stream.DedupWindow - 10*time.Second
 )
 
@@ -68,8 +68,9 @@ type Config struct {
 	AckTimeout time.Duration
 
 	// RetryFor bounds a whole publish whose context has no deadline. Default
-	// DefaultRetryFor, at most MaxRetryFor, which also bounds the time from the
-	// first sending to the last when the context's deadline is further away.
+	// DefaultRetryFor, at most MaxRetryFor. That, or less on a stream with a
+	// shorter dedup window, also bounds the time from the first sending that
+	// may have stored the event to the last, however far a context's deadline.
 	RetryFor time.Duration
 
 	// Logger receives what is worth a look but no error of a single publish.

@@ -50,7 +50,7 @@ type Future struct {
 	due      int64    // sent: end of the attempt; waiting: start of the next
 	deadline int64    // of the whole publish
 	byCtx    bool     // deadline is the context's
-	horizon  int64    // no sending after this, 0 until first sent
+	horizon  int64    // no sending after this, 0 while no attempt can have stored it
 	epoch    uint64   // reconnects of the connection when last sent
 	denied   error    // permission violation that may be this attempt's
 	doubt    bool     // a copy was reported in process

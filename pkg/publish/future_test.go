@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/testserver"
 	"github.com/agner-go/agner/pkg/publish"
 )
@@ -202,32 +203,70 @@ func TestCloseGivesUp(t *testing.T) {
 	failure{publish.ErrNotSent, []error{publish.ErrClosed}, "closed", 0}.check(t, err, 0)
 }
 
-// TestRetryHorizon needs minutes, of fake time: an event without an answer is
-// sent again for 110 s at most, however far the context's deadline is.
-func TestRetryHorizon(t *testing.T) { //nolint:paralleltest // a bubble is alone
+// TestHowLong needs minutes, of fake time.
+func TestHowLong(t *testing.T) { //nolint:paralleltest // a bubble is alone
 	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) { //nolint:thelper // the test itself, in fake time
 		pub, err := publish.New(s.JetStream(t), publish.Config{Source: "/test", Provision: new(false)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		start := time.Now()
-		_, err = pub.Publish(t.Context(), tick{N: 1})
-		took := time.Since(start)
-		failure{publish.ErrRejected, []error{publish.ErrNoStream}, "within 30s", 0}.check(t, err, 0)
-		if took < publish.DefaultRetryFor || took > publish.DefaultRetryFor+time.Second {
-			t.Errorf("without a deadline it took %v", took)
+		try := func(timeout, want time.Duration, wantFailure failure) {
+			t.Helper()
+			ctx, cancel := t.Context(), func() {}
+			if timeout > 0 {
+				ctx, cancel = context.WithTimeout(ctx, timeout)
+			}
+			defer cancel()
+			start := time.Now()
+			_, err := pub.Publish(ctx, tick{N: 1})
+			if took := time.Since(start); took < want || took > want+time.Second {
+				t.Errorf("it took %v, want %v: %v", took, want, err)
+			}
+			wantFailure.check(t, err, 0)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
-		start = time.Now()
-		_, err = pub.Publish(ctx, tick{N: 2})
-		took = time.Since(start)
-		failure{publish.ErrRejected, []error{publish.ErrNoStream}, "dedup", 0}.check(t, err, 0)
-		if took < publish.MaxRetryFor || took > publish.MaxRetryFor+time.Second {
-			t.Errorf("with a deadline in ten minutes it took %v", took)
+		// Refused each time, so each attempt is safe.
+		try(0, publish.DefaultRetryFor, failure{publish.ErrRejected, []error{publish.ErrNoStream}, "within 30s", 0})
+		try(5*time.Minute, 5*time.Minute, failure{publish.ErrRejected, []error{publish.ErrNoStream}, "deadline", 0})
+		// Somebody listens who does not answer: each attempt may be stored.
+		nc := s.Connect(t)
+		sub, err := nc.SubscribeSync("events.>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		try(0, publish.DefaultRetryFor, failure{publish.ErrUnknown, []error{context.DeadlineExceeded}, "within 30s", 0})
+		try(5*time.Minute, publish.MaxRetryFor, failure{publish.ErrUnknown, []error{context.DeadlineExceeded}, "dedup window", 0})
+		if n, _, err := sub.Pending(); err != nil || n != 6+22 {
+			t.Errorf("%d attempts, %v; want one every 5 s", n, err)
 		}
 		if err := pub.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// TestShortDedupWindow finds a stream that forgets ids after a second: there is
+// no attempt beyond that, and no second copy.
+func TestShortDedupWindow(t *testing.T) {
+	t.Parallel()
+	srv := testserver.Start(t, testserver.Listen())
+	proxy := testserver.StartProxy(t, srv.URL())
+	short := stream.Events("")
+	short.Sources, short.Duplicates = nil, time.Second
+	if _, err := srv.JetStream(t).CreateStream(t.Context(), short); err != nil {
+		t.Fatal(err)
+	}
+	lost := proxy.Inject(testserver.Fault{Match: testserver.Answered("events.>")})
+	pub := newPublisher(t, proxy.JetStream(t), publish.Config{AckTimeout: 300 * time.Millisecond})
+	start := time.Now()
+	_, err := pub.Publish(t.Context(), tick{N: 1})
+	failure{publish.ErrUnknown, []error{context.DeadlineExceeded}, "dedup window", 3 * time.Second}.check(t, err, time.Since(start))
+	if lost.Hits() < 2 {
+		t.Errorf("%d attempts", lost.Hits())
+	}
+	if n := len(readTicks(t, srv.JetStream(t))); n != 1 {
+		t.Errorf("%d copies are stored", n)
+	}
 }

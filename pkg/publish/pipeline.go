@@ -134,7 +134,7 @@ func (p *Publisher) begin(f *Future, now int64) transmission {
 	f.epoch = p.reconnects
 	f.denied = nil
 	if f.horizon == 0 {
-		f.horizon = now + int64(MaxRetryFor)
+		f.horizon = now + p.resendFor.Load()
 	}
 	return transmission{
 		future: f, msg: f.msg, batch: f.batch, attempt: n,
@@ -286,6 +286,9 @@ func (p *Publisher) stored(f *Future, n int, r *reply) *Future {
 // retry puts f off until its next attempt. mu is held.
 func (p *Publisher) retry(f *Future, cause error) {
 	f.cause = cause
+	if f.open == 0 && !f.doubt {
+		f.horizon = 0 // no attempt can have stored it: none needs the dedup window
+	}
 	f.state = stateWaiting
 	f.due = p.now() + int64(backoff(f.attempts-1))
 }

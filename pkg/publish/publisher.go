@@ -30,15 +30,16 @@ type Publisher struct {
 	// header. It is nil until there is telemetry.
 	propagate func(ctx context.Context, h nats.Header)
 
-	born     time.Time     // origin of the clock below
-	window   chan struct{} // one token for each event in flight
-	ready    atomic.Bool   // the first use has found its streams
-	missed   atomic.Bool   // no stream listened on an event since then
-	starting chan struct{} // held by who makes the first use
-	batching chan struct{} // held by the batch that takes tokens
-	closing  chan struct{} // closed by Close
-	waiters  sync.Pool     // chan struct{} of synchronous publishes
-	work     sync.WaitGroup
+	born      time.Time     // origin of the clock below
+	window    chan struct{} // one token for each event in flight
+	ready     atomic.Bool   // the first use has found its streams
+	resendFor atomic.Int64  // how long after the first sending there may be another
+	missed    atomic.Bool   // no stream listened on an event since then
+	starting  chan struct{} // held by who makes the first use
+	batching  chan struct{} // held by the batch that takes tokens
+	closing   chan struct{} // closed by Close
+	waiters   sync.Pool     // chan struct{} of synchronous publishes
+	work      sync.WaitGroup
 
 	mu         sync.Mutex
 	inbox      string // prefix of all reply subjects, with its last dot
@@ -73,7 +74,7 @@ func New(js jetstream.JetStream, cfg Config) (*Publisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish: config: ContentType: %w", err)
 	}
-	return &Publisher{
+	p := &Publisher{
 		js:        js,
 		nc:        js.Conn(),
 		cfg:       cfg,
@@ -86,7 +87,9 @@ func New(js jetstream.JetStream, cfg Config) (*Publisher, error) {
 		closing:   make(chan struct{}),
 		idle:      make(chan struct{}),
 		keys:      make(keyQueues),
-	}, nil
+	}
+	p.resendFor.Store(int64(MaxRetryFor))
+	return p, nil
 }
 
 // Publish publishes payload and returns once the stream has stored it. It

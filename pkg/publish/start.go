@@ -154,7 +154,22 @@ func (p *Publisher) provision(ctx context.Context) error {
 func (p *Publisher) provisionOnce(ctx context.Context, pr *stream.Provisioner) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.AckTimeout)
 	defer cancel()
-	return pr.Ensure(ctx, stream.Scheduled(p.namespace), stream.Events(p.namespace), stream.Dead(p.namespace))
+	if err := pr.Ensure(ctx, stream.Scheduled(p.namespace), stream.Events(p.namespace), stream.Dead(p.namespace)); err != nil {
+		return err
+	}
+	events, err := p.js.Stream(ctx, p.namespace.Stream(stream.EventsName))
+	if err != nil {
+		return fmt.Errorf("look up %s: %w", stream.EventsName, err)
+	}
+	p.resendFor.Store(int64(resendFor(events.CachedInfo().Config.Duplicates)))
+	return nil
+}
+
+// resendFor is how long a publish may be sent again on a stream with that dedup
+// window: shorter than it by a margin for what is under way. The streams that
+// Agner makes have MaxRetryFor.
+func resendFor(window time.Duration) time.Duration {
+	return min(max(window, 0)-min(stream.DedupWindow-MaxRetryFor, max(window, 0)/4), MaxRetryFor)
 }
 
 // temporary tells whether a JetStream API call may succeed later.

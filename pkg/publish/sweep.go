@@ -30,7 +30,7 @@ func backoff(n int) time.Duration {
 	if n < 7 {
 		d = min(firstBackoff<<max(n, 0), maxBackoff)
 	}
-	return d/2 + rand.N(d/2)
+	return d/2 + rand.N(d/2) //nolint:gosec // G404: jitter needs no secrecy
 }
 
 // arm starts the timer unless it runs. mu is held.
@@ -71,8 +71,8 @@ func (p *Publisher) sweep() {
 			p.outboxAll(p.refuse(f))
 		case now >= f.deadline:
 			p.expire(f, p.late(f), connected)
-		case f.horizon != 0 && now >= f.horizon:
-			p.expire(f, errHorizon, connected)
+		case f.beyondHorizon(now) && (f.state == stateWaiting || now >= f.due):
+			p.expire(f, p.outOfWindow(), connected)
 		case connected && !p.sending && p.due(f, now):
 			p.outbox = append(p.outbox, f)
 		}
@@ -93,6 +93,9 @@ func (p *Publisher) expire(f *Future, why error, connected bool) {
 
 // due tells whether f wants an attempt now. mu is held.
 func (p *Publisher) due(f *Future, now int64) bool {
+	if f.beyondHorizon(now) {
+		return false
+	}
 	switch f.state {
 	case stateWaiting:
 		return now >= f.due
@@ -104,9 +107,15 @@ func (p *Publisher) due(f *Future, now int64) bool {
 	return false
 }
 
-// errHorizon ends a publish whose context would let it go on.
-var errHorizon = fmt.Errorf("no acknowledgement within %v of the first sending, after which the stream's dedup window "+
-	"may not know the id any more: %w", MaxRetryFor, context.DeadlineExceeded)
+// beyondHorizon tells whether f may not be sent again: the stream may have
+// forgotten the id of an attempt that it stored.
+func (f *Future) beyondHorizon(now int64) bool { return f.horizon != 0 && now >= f.horizon }
+
+// outOfWindow is the error of a publish whose context would let it go on.
+func (p *Publisher) outOfWindow() error {
+	return fmt.Errorf("no acknowledgement within %v of the first sending, and the stream's dedup window allows no other: %w",
+		time.Duration(p.resendFor.Load()), context.DeadlineExceeded)
+}
 
 // late is the error of a publish whose time is up.
 func (p *Publisher) late(f *Future) error {
