@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"sync"
 	"time"
 
@@ -223,20 +222,11 @@ func (raw) Call(_ context.Context, s *session) (callFunc, error) {
 		if err != nil {
 			return Order{}, err
 		}
-		msg, err := s.send.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: data, Header: rawDeadline(ctx)})
+		msg, err := s.send.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: data})
 		if err != nil {
 			return Order{}, err
 		}
 		err = json.Unmarshal(msg.Data, &res)
 		return res, err
 	}, nil
-}
-
-// rawDeadline tells the other side how long the caller will wait.
-func rawDeadline(ctx context.Context) nats.Header {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return nil
-	}
-	return nats.Header{"Agner-Timeout": {strconv.FormatInt(time.Until(deadline).Milliseconds(), 10)}}
 }

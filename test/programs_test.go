@@ -175,7 +175,7 @@ func TestPlainProgram(t *testing.T) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 		if ms, err := strconv.Atoi(got.Timeout); err != nil || ms < 1 || ms > 5000 {
-			t.Errorf("Agner-Timeout was %q, want up to the default of 5 s", got.Timeout)
+			t.Errorf("the timeout was %q, want up to the default of 5 s", got.Timeout)
 		}
 		_, err = service.Call[greeting](t.Context(), s.service.Client(), "greeter.fail", struct{}{})
 		if service.CodeOf(err) != service.CodeNotFound || !service.IsRemote(err) {

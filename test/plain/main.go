@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -65,6 +66,15 @@ func run(ctx context.Context, args []string) error {
 		return serve(nc, os.Stdin)
 	}
 	return fmt.Errorf("no such command: %q", args)
+}
+
+// granted is how long the caller of a request waits, in milliseconds: the header,
+// or what follows the last '~' of the reply subject.
+func granted(msg *nats.Msg) string {
+	if v := msg.Header.Get("Agner-Timeout"); v != "" {
+		return v
+	}
+	return msg.Reply[strings.LastIndexByte(msg.Reply, '~')+1:]
 }
 
 func publish(ctx context.Context, nc *nats.Conn, count string) error {
@@ -186,7 +196,7 @@ func serve(nc *nats.Conn, in io.Reader) error {
 		if err := json.Unmarshal(msg.Data, &who); err != nil {
 			return
 		}
-		data, err := json.Marshal(map[string]string{"text": "hello " + who.Name, "timeout": msg.Header.Get("Agner-Timeout")})
+		data, err := json.Marshal(map[string]string{"text": "hello " + who.Name, "timeout": granted(msg)})
 		if err != nil {
 			return
 		}
