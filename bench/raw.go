@@ -52,14 +52,19 @@ func sendAsync(s *session, id func(i int) string) (publishFunc, func(context.Con
 		return nil, nil, err
 	}
 	n := 0
-	send := func(_ context.Context, o Order) error {
+	send := func(ctx context.Context, o Order) error {
 		msg, err := rawEvent(id(n), o)
 		if err != nil {
 			return err
 		}
 		n++
-		_, err = js.PublishMsgAsync(msg)
-		return err
+		for {
+			// After 200 ms without room nats.go gives up; a busy machine takes longer.
+			_, err = js.PublishMsgAsync(msg)
+			if !errors.Is(err, jetstream.ErrTooManyStalledMsgs) || ctx.Err() != nil {
+				return err
+			}
+		}
 	}
 	flush := func(ctx context.Context) error {
 		select {
