@@ -7,10 +7,11 @@ ROUNDS ?= 15
 SCALE  ?= 1
 WORKS  ?=
 CONTENDERS ?=
+CORRECTNESS ?=
 MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod test/go.mod outbox/go.mod tools/go.mod))
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults model scale fuzz bench tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults model scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,9 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 bench: ## Agner beside raw nats.go: ROUNDS=15 SCALE=1 WORKS=publish-sync,… CONTENDERS=…
 	cd bench && $(GO) run . -rounds $(ROUNDS) -scale $(SCALE) -works '$(WORKS)' -contenders '$(CONTENDERS)'
+
+bench-correctness: ## Agner beside watermill-nats on bad days: lost, duplicated, reordered; CORRECTNESS='-quick -scenario order'
+	cd bench && $(GO) run ./correctness $(CORRECTNESS)
 
 tidy: ## go mod tidy in every module
 	@for m in $(MODULES); do (cd $$m && $(GO) mod tidy) || exit 1; done
