@@ -38,7 +38,7 @@ func (a *app) callCommand() *cobra.Command {
 		Long:    callHelp,
 		Example: callExample,
 		GroupID: groupServices,
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    between(1, 2, "the SERVICE.ENDPOINT to call and at most one JSON argument: quote it"),
 		RunE:    a.run(func(ctx context.Context, args []string) error { return a.call(ctx, o, args) }),
 	}
 	cmd.ValidArgsFunction = a.completeEndpoint

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -182,7 +183,7 @@ func (a *app) connect(ctx context.Context, opts ...nats.Option) (*session, error
 		}
 		all = append(append(all, withoutIdentity), own...)
 	}
-	all = append(all, nats.Name("natsctl"), nats.Timeout(c.timeout), nats.ErrorHandler(quiet))
+	all = append(all, nats.Name("natsctl"), nats.Timeout(c.timeout), nats.ErrorHandler(a.onConnError))
 	all = append(all, opts...)
 	where := redacted(place.ServerURL())
 	nc, err := dial(ctx, place.ServerURL(), all)
@@ -197,9 +198,23 @@ func (a *app) connect(ctx context.Context, opts ...nats.Option) (*session, error
 	return &session{nc: nc, js: js, ns: subject.Namespace(c.space), where: where}, nil
 }
 
-// quiet drops the asynchronous errors of a connection, which nats.go would
-// print: whatever they break fails with an error of its own.
-func quiet(*nats.Conn, *nats.Subscription, error) {}
+// onConnError takes the errors that belong to no request, which nats.go would
+// print. One of them explains why an answer never came: that we may not ask.
+func (a *app) onConnError(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		a.refused.CompareAndSwap(nil, &err)
+	}
+}
+
+// permission gives the reason of an err that says no more than that nobody
+// answered: err itself, unless the server has refused us something.
+func (a *app) permission(err error) error {
+	refusal := a.refused.Load()
+	if refusal == nil || err != nil && exitCode(err) != exitNoAnswer {
+		return err
+	}
+	return coded(exitError, "connect as somebody who may do this (--creds, --user, --context): %w", *refusal)
+}
 
 // dial connects, or gives up when ctx ends: nats.Connect knows no context.
 func dial(ctx context.Context, servers string, opts []nats.Option) (*nats.Conn, error) {
@@ -244,8 +259,10 @@ func (c *connection) explain(err error, where, contextName string) error {
 	if contextName != "" {
 		from = fmt.Sprintf(" (context %q)", contextName)
 	}
+	var network *net.OpError
+	var name *net.DNSError
 	switch {
-	case is(err, nats.ErrNoServers, nats.ErrTimeout):
+	case is(err, nats.ErrNoServers, nats.ErrTimeout) || errors.As(err, &network) || errors.As(err, &name):
 		return noAnswerf("no server at %s%s: start one with `natsctl dev`, or name one with --server or NATS_URL", where, from)
 	case is(err, nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked):
 		return fmt.Errorf("%s%s refused us: give --creds, --user and --password, --nkey or --context: %w", where, from, err)

@@ -57,7 +57,7 @@ func (a *app) demoCommand() *cobra.Command {
 	flags.BoolVar(&o.fast, "fast", false, "no pauses to read: the story takes seconds")
 	flags.BoolVar(&o.exit, "exit", false, "end after the story instead of staying open until Ctrl-C")
 	flags.Uint64Var(&o.seed, "seed", 0, "`number` that the orders' amounts follow from (default a random one)")
-	flags.BoolVar(&o.verbose, "verbose", false, "show what the services log, on standard error")
+	flags.BoolVar(&o.verbose, "verbose", false, "show what server and services log, on standard error")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 		Tool: toolName(self), Billing: []string{self, demoInstance},
 	}
 	if o.verbose {
-		cfg.Logger = slog.New(slog.NewTextHandler(a.stderr, nil))
+		cfg.Log = a.stderr
 	}
 	sum, err := demo.Run(ctx, cfg)
 	if err != nil {
@@ -91,8 +91,11 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 			return err
 		}
 	}
-	if sum.Lost > 0 {
-		return coded(exitUnhealthy, "demo: %d events were lost", sum.Lost)
+	switch {
+	case sum.Lost > 0:
+		return coded(exitUnhealthy, "demo: %s lost", count(sum.Lost, "event"))
+	case sum.Pending > 0 && o.exit:
+		return coded(exitUnhealthy, "demo: %s still pending at the end", count(sum.Pending, "event"))
 	}
 	return nil
 }

@@ -79,13 +79,13 @@ func (a *app) dev(ctx context.Context, o devOptions) error {
 	if p.isTable() {
 		a.devBanner(d)
 	} else if err := p.document(d); err != nil {
-		return errors.Join(err, a.stopServer(srv))
+		return errors.Join(err, stopServer(ctx, srv))
 	}
 	<-ctx.Done()
 	if p.isTable() {
 		fmt.Fprintln(a.stdout, "\nStopping. Ctrl-C again ends it at once.")
 	}
-	if err := a.stopServer(srv); err != nil {
+	if err := stopServer(ctx, srv); err != nil {
 		return err
 	}
 	if p.isTable() {
@@ -101,7 +101,7 @@ func startOnFreePort(o devOptions, log *slog.Logger) (*embedded.Server, int, err
 		srv, err := embedded.Start(embedded.Config{Port: port, StoreDir: o.storeDir, Logger: log, Name: "natsctl-dev"})
 		switch {
 		case err == nil:
-			return srv, srv.NATS().Addr().(*net.TCPAddr).Port, nil //nolint:errcheck,forcetypeassert // it listens on TCP
+			return srv, srv.NATS().Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // it listens on TCP
 		case errors.Is(err, embedded.ErrStoreBusy):
 			return nil, 0, fmt.Errorf("%s is in use by another server: stop that one, or give another --store-dir", o.storeDir)
 		case !errors.Is(err, embedded.ErrPortBusy) || port == o.port+portTries || port == 65535:
@@ -113,8 +113,9 @@ func startOnFreePort(o devOptions, log *slog.Logger) (*embedded.Server, int, err
 // stopGrace bounds the stop of a server of ours.
 const stopGrace = 20 * time.Second
 
-func (a *app) stopServer(srv *embedded.Server) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+// stopServer stops it, although ctx has ended.
+func stopServer(ctx context.Context, srv *embedded.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
 	return srv.Shutdown(ctx)
 }

@@ -22,6 +22,22 @@ func readEvent(m jetstream.Msg) (envelope.Raw, error) {
 	return envelope.Unmarshal(&nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
 }
 
+// fault is the part of an error of package envelope that speaks of the event
+// itself, without the message that it was on.
+func fault(err error) error {
+	var attribute *envelope.AttributeError
+	var text *envelope.JSONError
+	switch {
+	case errors.Is(err, envelope.ErrNotCloudEvent):
+		return envelope.ErrNotCloudEvent
+	case errors.As(err, &attribute):
+		return attribute
+	case errors.As(err, &text):
+		return text
+	}
+	return err
+}
+
 // eventView prints stored messages, one after the other: aligned lines for
 // people, whole CloudEvents for machines.
 type eventView struct {
@@ -44,7 +60,7 @@ const (
 
 func (v *eventView) show(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	e, err := readEvent(m)
-	if err == nil {
+	if err = fault(err); err == nil {
 		err = v.checkSubject(&e, m.Subject())
 	}
 	if !v.p.isTable() {
@@ -116,7 +132,7 @@ func dataText(data []byte) string {
 	if json.Compact(&compact, data) == nil {
 		return compact.String()
 	}
-	return string(data)
+	return strings.TrimSpace(string(data))
 }
 
 // cloudEvent is the event in the JSON format of CloudEvents.
@@ -143,9 +159,6 @@ func malformed(m jetstream.Msg, meta *jetstream.MsgMetadata, err error) malforme
 	out := malformedMessage{
 		Error: err.Error(), Subject: m.Subject(), Sequence: meta.Sequence.Stream,
 		Stored: meta.Timestamp.UTC(), Header: m.Headers(),
-	}
-	if errors.Is(err, envelope.ErrNotCloudEvent) {
-		out.Error = envelope.ErrNotCloudEvent.Error()
 	}
 	if utf8.Valid(m.Data()) {
 		out.Data = string(m.Data())

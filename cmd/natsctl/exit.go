@@ -50,10 +50,10 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &c):
 		return c.code
-	case errors.As(err, &called):
-		return exitCodeOfCall(called.Code)
 	case is(err, service.ErrTarget):
 		return exitUsage
+	case errors.As(err, &called):
+		return exitCodeOfCall(called.Code)
 	case is(err, jetstream.ErrStreamNotFound, jetstream.ErrConsumerNotFound, jetstream.ErrMsgNotFound,
 		stream.ErrMissing, natscontext.ErrNotFound, publish.ErrNoStream):
 		return exitNotFound

@@ -54,7 +54,7 @@ func (a *app) publishCommand() *cobra.Command {
 		Long:    publishHelp,
 		Example: publishExample,
 		GroupID: groupEvents,
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1, "at most one TYPE: data are given with --data"),
 	}
 	cmd.RunE = a.run(func(ctx context.Context, args []string) error {
 		o.hasData = cmd.Flags().Changed("data")
@@ -90,7 +90,7 @@ func (a *app) publish(ctx context.Context, typ string, o publishOptions) error {
 		if lines, err = a.openLines(o.file); err != nil {
 			return err
 		}
-		defer lines.Close()
+		defer func() { _ = lines.Close() }() // it was only read
 	}
 	s, err := a.connect(ctx)
 	if err != nil {

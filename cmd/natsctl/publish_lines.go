@@ -38,10 +38,11 @@ type lineReader struct {
 // event reads one line.
 func (r *lineReader) event(line []byte) (envelope.Raw, error) {
 	if isCloudEvent(line) {
-		return envelope.Unmarshal(&nats.Msg{
+		e, err := envelope.Unmarshal(&nats.Msg{
 			Header: nats.Header{"Content-Type": {"application/cloudevents+json"}},
 			Data:   line,
 		})
+		return e, fault(err)
 	}
 	if !r.typeGiven {
 		return envelope.Raw{}, errNoType
@@ -115,7 +116,7 @@ func (a *app) publishLines(ctx context.Context, pub *publish.Publisher, r *lineR
 		defer close(queue)
 		readErr <- r.feed(reading, pub, in, queue)
 	}()
-	sum, err := a.collect(queue, stop)
+	sum, err := a.collect(context.WithoutCancel(ctx), queue, stop)
 	if err := <-readErr; err != nil && sum.Stopped == "" {
 		sum.Stopped = err.Error()
 	}
@@ -134,11 +135,12 @@ func (r *lineReader) feed(ctx context.Context, pub *publish.Publisher, in io.Rea
 	br := bufio.NewReaderSize(in, 64<<10)
 	for n := 1; ctx.Err() == nil; n++ {
 		line, err := readLine(br)
-		if errors.Is(err, errLineTooLong) {
+		last := errors.Is(err, io.EOF)
+		switch {
+		case errors.Is(err, errLineTooLong):
 			queue <- pending{line: n, err: err}
 			continue
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
+		case err != nil && !last:
 			return fmt.Errorf("read line %d: %w", n, err)
 		}
 		if n == 1 {
@@ -147,8 +149,8 @@ func (r *lineReader) feed(ctx context.Context, pub *publish.Publisher, in io.Rea
 		if line = bytes.TrimSpace(line); len(line) > 0 {
 			queue <- r.send(ctx, pub, n, line)
 		}
-		if err != nil {
-			return nil
+		if last {
+			break
 		}
 	}
 	return nil
@@ -182,14 +184,15 @@ func readLine(br *bufio.Reader) ([]byte, error) {
 }
 
 // collect takes the results in the order of the lines. The first failure that
-// is no line's own stops the reading.
-func (a *app) collect(queue <-chan pending, stop context.CancelCauseFunc) (sum summary, fatal error) {
+// is no line's own stops the reading. It goes on to the last one: ctx ends only
+// the reading too.
+func (a *app) collect(ctx context.Context, queue <-chan pending, stop context.CancelCauseFunc) (sum summary, fatal error) {
 	show := a.newProgress()
 	defer show.done()
 	p := a.printer()
 	sum.Errors = []published{}
 	for e := range queue {
-		result, err := e.wait()
+		result, err := e.wait(ctx)
 		if err == nil {
 			sum.Published++
 			if result.Duplicate {
@@ -218,12 +221,12 @@ func (a *app) collect(queue <-chan pending, stop context.CancelCauseFunc) (sum s
 	return sum, fatal
 }
 
-func (e pending) wait() (published, error) {
+// wait is bounded by the publisher: each event settles within RetryFor.
+func (e pending) wait(ctx context.Context) (published, error) {
 	err := e.err
 	if err == nil {
 		var ack publish.Ack
-		// Bounded by the publisher: each event settles within RetryFor.
-		if ack, err = e.future.Wait(context.Background()); err == nil {
+		if ack, err = e.future.Wait(ctx); err == nil {
 			return stored(e.line, e.typ, ack), nil
 		}
 	}
@@ -246,7 +249,7 @@ func (a *app) printSummary(sum summary) error {
 	if p.format == formatJSONL {
 		w = a.stderr
 	}
-	text := fmt.Sprintf("%s published", count(sum.Published, "event"))
+	text := count(sum.Published, "event") + " published"
 	if sum.Duplicates > 0 {
 		text += fmt.Sprintf(" (%d of them stored before)", sum.Duplicates)
 	}

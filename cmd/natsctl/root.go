@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -23,16 +24,19 @@ type app struct {
 	// began says that the command line was understood: errors before that are
 	// errors of usage.
 	began bool
+
+	// refused is the first permission violation that the server told.
+	refused atomic.Pointer[error]
 }
 
 const rootHelp = `natsctl runs, watches and drives services built on Agner.
 
 Start here:
-  natsctl demo                  a fleet on an embedded server: see it work, fail and heal
-  natsctl dev                   an embedded NATS server with JetStream, for development
+  natsctl demo    a fleet on an embedded server: see it work, fail and heal
+  natsctl dev     an embedded NATS server with JetStream, for development
 
-Every command takes -o json or -o jsonl and prints for machines then. Streams,
-consumers, buckets and accounts are the business of the nats tool.
+With -o json or -o jsonl every command prints for machines. Streams, consumers,
+buckets and accounts are the business of the nats tool.
 
 Connections: a flag wins over the environment (NATS_URL, NATS_CREDS, ...), which
 wins over the context of the nats tool (--context, NATS_CONTEXT, or the selected
@@ -62,6 +66,7 @@ func (a *app) root() *cobra.Command {
 	a.format = formatTable
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
+	root.Flags().SortFlags = false
 	flags.VarP(&a.format, "output", "o", "what to print: `table|json|jsonl`")
 	a.connection.addFlags(flags)
 	root.AddGroup(
@@ -112,6 +117,16 @@ Global flags, -o and --server among them: natsctl --help{{else}}
 Help for a command: natsctl [command] --help{{end}}
 `
 
+// between checks the number of arguments; what says which they should be.
+func between(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usagef("%s takes %s, not %s", cmd.Name(), what, count(len(args), "argument"))
+		}
+		return nil
+	}
+}
+
 // run wraps the body of a command, which begins when its arguments and flags
 // have been understood.
 func (a *app) run(f func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
@@ -150,10 +165,11 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	if !a.began && !errors.As(err, &c) {
 		err = &codedError{code: exitUsage, err: err}
 	}
+	err = a.permission(err)
 	fmt.Fprintf(a.stderr, "natsctl: %s\n", onLine(err.Error(), 0))
 	code := exitCode(err)
 	if code == exitUsage {
-		fmt.Fprintf(a.stderr, "see: %s --help\n", cmd.CommandPath())
+		fmt.Fprintf(a.stderr, "usage: %s\nmore: %s --help\n", cmd.UseLine(), cmd.CommandPath())
 	}
 	return code
 }

@@ -26,7 +26,7 @@ func (a *app) servicesCommand() *cobra.Command {
 		Long:    servicesHelp,
 		Example: "  natsctl services\n  natsctl services billing -o json",
 		GroupID: groupServices,
-		Args:    cobra.MaximumNArgs(1),
+		Args:    between(0, 1, "at most one SERVICE"),
 		RunE:    a.run(a.services),
 	}
 	cmd.ValidArgsFunction = a.completeService
@@ -51,6 +51,9 @@ func (a *app) services(ctx context.Context, args []string) error {
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if len(found) == 0 && a.permission(nil) != nil {
+		return a.permission(nil)
 	}
 	if len(found) == 0 && name != "" {
 		return notFoundf("nobody answers for service %q: `natsctl services` lists who is there", name)

@@ -94,10 +94,10 @@ func (a *app) tail(ctx context.Context, o tailOptions) error {
 
 // quietStop makes the end by Ctrl-C a good one.
 func quietStop(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // surviveAndSay keeps a long watch alive over a lost connection, and says so.
@@ -131,6 +131,9 @@ func startAt(since string, now time.Time) (jetstream.OrderedConsumerConfig, erro
 				since, now.UTC().Format(time.RFC3339))
 		}
 		at = now.Add(-ago)
+	}
+	if at.After(now) {
+		return cfg, usagef("--since %s is still to come: leave it out to begin now", since)
 	}
 	cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &at
 	return cfg, nil

@@ -130,4 +130,3 @@ func (b *billingShop) quote(_ context.Context, r quoteRequest) (quote, error) {
 	}
 	return quote{SKU: r.SKU, Cents: 1250 * r.Quantity, Currency: "EUR", Instance: b.instance}, nil
 }
-

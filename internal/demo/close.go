@@ -74,16 +74,16 @@ func (d *demo) verdict() string {
 	text := fmt.Sprintf("\n%d events published, %d handled by every group, %d lost, %d duplicates",
 		s.Published, s.Handled, s.Lost, s.Duplicates)
 	var more []string
-	add := func(n int, format string) {
+	add := func(n int, text string) {
 		if n > 0 {
-			more = append(more, fmt.Sprintf(format, n))
+			more = append(more, fmt.Sprintf("%d %s", n, text))
 		}
 	}
-	add(s.Outside, "%d from outside")
-	add(s.Unsubscribed, "%d of types that nobody handles")
-	add(s.Pending, "%d still pending")
-	add(s.Standing, "%d dead letters left")
-	add(s.Replayed, "%d replayed from the dead letters")
+	add(s.Outside, "from outside")
+	add(s.Unsubscribed, "of types that nobody handles")
+	add(s.Pending, "still pending")
+	add(s.Standing, "as dead letters")
+	add(s.Replayed, "replayed from the dead letters")
 	if len(more) > 0 {
 		text += " (" + strings.Join(more, ", ") + ")"
 	}
@@ -116,38 +116,50 @@ func (d *demo) reportOutside(ctx context.Context) error {
 				waiting = append(waiting, e)
 			}
 		}
-		var done []string
+		var handled, dead []string
 		waiting = slices.DeleteFunc(waiting, func(e booked) bool {
-			text, over := d.outcome(&e)
-			if over {
-				done = append(done, text)
+			o := d.outcome(&e)
+			switch {
+			case o.open:
+			case o.dead:
+				dead = append(dead, o.text)
+			default:
+				handled = append(handled, o.text)
 			}
-			return over
+			return !o.open
 		})
-		d.tellOutside(done)
+		d.tellOutside(handled)
+		d.tellOutside(dead)
 	}
 }
 
-func (d *demo) tellOutside(done []string) {
-	if len(done) <= outsideNamed {
-		for _, text := range done {
+func (d *demo) tellOutside(texts []string) {
+	if len(texts) <= outsideNamed {
+		for _, text := range texts {
 			d.tell.note("from outside: %s", text)
 		}
 		return
 	}
-	d.tell.note("from outside: %s, and %d more", done[0], len(done)-1)
+	d.tell.note("from outside: %s; and %d more like it", texts[0], len(texts)-1)
 }
 
-// outcome says what became of an event from outside, once that is known.
-func (d *demo) outcome(e *booked) (string, bool) {
+// outcome is what became of an event from outside.
+type outcome struct {
+	text string
+	open bool // it is not known yet
+	dead bool // in some group
+}
+
+func (d *demo) outcome(e *booked) outcome {
 	name := fmt.Sprintf("message %d", e.seq)
 	if e.valid {
-		name = fmt.Sprintf("%s, id %.40q", e.typ, e.id.id)
+		name = fmt.Sprintf("%s, id %.40s", e.typ, e.id.id)
 	}
 	groups := groupsOf(e.typ)
 	if len(groups) == 0 {
-		return name + ": stored, nobody subscribes to it", true
+		return outcome{text: name + ": stored; no group subscribes to it"}
 	}
+	var o outcome
 	by := make([]string, 0, len(groups))
 	for _, group := range groups {
 		if r := d.ledger.of(group, e.id); e.valid && r.handled > 0 {
@@ -156,11 +168,13 @@ func (d *demo) outcome(e *booked) (string, bool) {
 		}
 		l := d.books.letterAt(group, e.seq)
 		if l == nil {
-			return "", false
+			return outcome{open: true}
 		}
-		by = append(by, fmt.Sprintf("dead letter %d of %s, %s: %.80s", l.Sequence, group, l.Reason, l.Error))
+		o.dead = true
+		by = append(by, fmt.Sprintf("dead letter %d of group %s (%s): %.120s", l.Sequence, group, l.Reason, l.Error))
 	}
-	return name + ": " + strings.Join(by, ", "), true
+	o.text = name + ": " + strings.Join(by, ", ")
+	return o
 }
 
 // compact is a value as JSON on one line.

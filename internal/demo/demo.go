@@ -34,8 +34,8 @@ type Config struct {
 	// Billing is the command that ends in RunBilling; the flags --server,
 	// --instance, --release and --fast are appended.
 	Billing []string
-	// Logger receives what the services log. Default: it is discarded.
-	Logger *slog.Logger
+	// Log receives what server and services log. Default: it is discarded.
+	Log io.Writer
 }
 
 // Summary is what a demo came to.
@@ -57,6 +57,7 @@ type demo struct {
 	pace   pace
 	tell   *narrator
 	srv    *embedded.Server
+	log    *slog.Logger
 	js     jetstream.JetStream
 	nc     *nats.Conn // the story's own
 	client *service.Client
@@ -77,16 +78,17 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	if cfg.Bold == nil {
 		cfg.Bold = func(s string) string { return s }
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	log := slog.New(slog.DiscardHandler)
+	if cfg.Log != nil {
+		log = slog.New(slog.NewTextHandler(cfg.Log, nil))
 	}
 	began := time.Now()
-	srv, err := embedded.Start(embedded.Config{Name: "agner-demo", Logger: cfg.Logger})
+	srv, err := embedded.Start(embedded.Config{Name: "agner-demo", Logger: log})
 	if err != nil {
 		return Summary{}, err
 	}
 	d := &demo{
-		cfg: cfg, pace: paceFor(cfg.Fast), srv: srv,
+		cfg: cfg, pace: paceFor(cfg.Fast), srv: srv, log: log,
 		tell:   &narrator{w: cfg.Story, bold: cfg.Bold, began: began},
 		ledger: NewLedger(), failed: make(chan error, 1),
 		sum: Summary{Seed: cfg.Seed, Services: 3},
@@ -154,7 +156,7 @@ func (d *demo) connect(ctx context.Context) error {
 		return err
 	}
 	d.books = NewBooks(d.js)
-	shapes := &stream.Provisioner{JS: d.js, Logger: d.cfg.Logger}
+	shapes := &stream.Provisioner{JS: d.js, Logger: d.log}
 	if err := shapes.Ensure(ctx, stream.Scheduled(""), stream.Events(""), stream.Dead("")); err != nil {
 		return err
 	}

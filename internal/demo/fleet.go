@@ -52,7 +52,7 @@ func (d *demo) runOrders(open context.Context, running *background) (*ordersShop
 	if err != nil {
 		return nil, err
 	}
-	o, err := newOrders(nc, d.pace, d.cfg.Seed, d.ledger.add, d.cfg.Logger)
+	o, err := newOrders(nc, d.pace, d.cfg.Seed, d.ledger.add, d.log)
 	if err != nil {
 		nc.Close()
 		return nil, err
@@ -66,7 +66,7 @@ func (d *demo) runNotify(open context.Context, running *background) (*service.Se
 	if err != nil {
 		return nil, err
 	}
-	svc, err := newNotify(nc, d.ledger.add, d.cfg.Logger)
+	svc, err := newNotify(nc, d.ledger.add, d.log)
 	if err != nil {
 		nc.Close()
 		return nil, err
@@ -97,7 +97,7 @@ func (d *demo) fail(err error) {
 func (d *demo) startBilling(version string) (*process, error) {
 	p, err := launch(d.cfg.Billing, BillingConfig{
 		Server: d.srv.URL(), Instance: fmt.Sprintf("billing-%d", len(d.billing)+1), Version: version, Fast: d.cfg.Fast,
-	}, d.ledger.add)
+	}, d.ledger.add, d.cfg.Log)
 	if err != nil {
 		return nil, err
 	}

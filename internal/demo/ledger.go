@@ -28,16 +28,15 @@ type runs struct {
 // Ledger is what the handlers of all instances have recorded. It is safe for
 // concurrent use.
 type Ledger struct {
-	mu       sync.Mutex
-	entries  map[entry]*runs
-	handled map[string]int // by instance
+	mu      sync.Mutex
+	entries map[entry]*runs
 	panics  int
 	bell    *bell // rung by every record
 }
 
 // NewLedger makes an empty ledger.
 func NewLedger() *Ledger {
-	return &Ledger{entries: map[entry]*runs{}, handled: map[string]int{}, bell: newBell()}
+	return &Ledger{entries: map[entry]*runs{}, bell: newBell()}
 }
 
 func (l *Ledger) add(r record) {
@@ -59,7 +58,6 @@ func (l *Ledger) add(r record) {
 		e.handled++
 		e.by = append(e.by, r.Instance)
 		e.attempt, e.replays = r.Attempt, r.Replays
-		l.handled[r.Instance]++
 	case runFailed:
 		e.failed++
 	case runPanicked:
@@ -92,13 +90,6 @@ func (l *Ledger) runningOn(instance string) []identity {
 		}
 	}
 	return ids
-}
-
-// handledBy says how many runs of an instance returned nil.
-func (l *Ledger) handledBy(instance string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.handled[instance]
 }
 
 func (l *Ledger) panicCount() int {

@@ -28,8 +28,9 @@ type process struct {
 	expected bool // its end is wanted
 }
 
-// launch starts an instance; what it records goes to tell.
-func launch(command []string, cfg BillingConfig, tell func(record)) (*process, error) {
+// launch starts an instance; what it records goes to tell, and what it logs to
+// log, if that is not nil.
+func launch(command []string, cfg BillingConfig, tell func(record), log io.Writer) (*process, error) {
 	args := append(slices.Clone(command[1:]),
 		"--server", cfg.Server, "--instance", cfg.Instance, "--release", cfg.Version)
 	if cfg.Fast {
@@ -41,6 +42,9 @@ func launch(command []string, cfg BillingConfig, tell func(record)) (*process, e
 	}
 	p.cmd = exec.Command(command[0], args...) //nolint:gosec // this very program
 	p.cmd.Stderr = p.stderr
+	if log != nil {
+		p.cmd.Stderr = io.MultiWriter(p.stderr, log)
+	}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", cfg.Instance, err)
