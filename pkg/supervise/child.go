@@ -49,8 +49,9 @@ const (
 	// StuckHold keeps the child's slot taken until the old run ends by itself;
 	// then the child is restarted if that is still wanted. The zero value.
 	StuckHold OnStuck = iota
-	// StuckEscalate makes the supervisor give up with a [StuckError], so that
-	// in the end the process exits and the platform starts a new one.
+	// StuckEscalate makes the supervisor stop all children and give up with a
+	// [ShutdownError], so that in the end the process exits and the platform
+	// starts a new one.
 	StuckEscalate
 	// StuckDouble allows a new run beside the abandoned one, for children that
 	// are safe to run twice, such as those fenced by an epoch. Once

@@ -29,9 +29,6 @@ func (s *Supervisor) Start(ctx context.Context, child Child) error {
 		c = s.insert(spec, StateWaiting)
 		c.fresh = true
 		s.kick(c, nil)
-		if c.run != nil && c.run.state == runUp {
-			return nil, nil
-		}
 		return c, nil
 	})
 }
@@ -110,8 +107,11 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 			return nil, ErrUnknown
 		}
 		if stuck := c.lastStuck(); stuck != nil && c.run == nil {
-			if ok, _ := c.mayStart(); !ok {
+			ok, giveUp := c.mayStart()
+			if !ok && !giveUp {
 				c.want = wantUp // once the old run has ended
+			}
+			if !ok {
 				return nil, stuck
 			}
 		}
@@ -120,9 +120,6 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 		switch {
 		case c.run == nil:
 			s.kick(c, nil)
-			if c.run != nil && c.run.state == runUp {
-				return nil, nil
-			}
 		case s.wave == nil || s.wave.phase == waveStart || !s.covered(c):
 			c.run.cause = nil // the caller's wish replaces the verdict on it
 			s.tell(c.run)
@@ -169,6 +166,8 @@ func (s *Supervisor) accept(ctx context.Context, name string, w *call, accept fu
 	switch {
 	case err != nil || c == nil || self:
 		c = nil
+	case w.kind == callUp && c.run != nil && c.run.state == runUp && c.run.number > w.after:
+		c = nil // up already
 	case w.kind == callUp && !s.active: // it has just given up
 		c, err = nil, ErrNotRunning
 	case w.kind == callUp && caller != nil && caller.state == runStarting && s.covered(c):

@@ -122,6 +122,7 @@ func (e *StuckError) Is(target error) bool { return target == ErrStuck }
 // children did so cleanly. Children of supervisors below are included.
 type ShutdownError struct {
 	Path   string        // of the supervisor
+	GaveUp *StuckError   // why it stopped by itself, see [StuckEscalate]; nil if it did not
 	Stuck  []*StuckError // abandoned, still running
 	Failed []*ChildError // stopped with an error
 }
@@ -129,7 +130,12 @@ type ShutdownError struct {
 // Error names every child concerned.
 func (e *ShutdownError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "supervise %s: shutdown was not clean", e.Path)
+	fmt.Fprintf(&b, "supervise %s: ", e.Path)
+	if e.GaveUp != nil {
+		b.WriteString("gave up because of a stuck child")
+	} else {
+		b.WriteString("shutdown was not clean")
+	}
 	for _, err := range e.Unwrap() {
 		b.WriteString("; ")
 		b.WriteString(strings.TrimPrefix(err.Error(), "supervise "))
@@ -137,11 +143,16 @@ func (e *ShutdownError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the errors of all children concerned.
+// Unwrap returns the errors of all children concerned, each once.
 func (e *ShutdownError) Unwrap() []error {
-	errs := make([]error, 0, len(e.Stuck)+len(e.Failed))
+	errs := make([]error, 0, 1+len(e.Stuck)+len(e.Failed))
+	if e.GaveUp != nil {
+		errs = append(errs, e.GaveUp)
+	}
 	for _, err := range e.Stuck {
-		errs = append(errs, err)
+		if err != e.GaveUp {
+			errs = append(errs, err)
+		}
 	}
 	for _, err := range e.Failed {
 		errs = append(errs, err)

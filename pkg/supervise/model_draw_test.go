@@ -54,7 +54,7 @@ func (d *drawer) kid(rt *rapid.T, name string, level int, auto supervise.AutoShu
 		k.sub = &sub
 		return k
 	}
-	k.onStuck = supervise.OnStuck(rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(rt, "stuck"))
+	k.onStuck = supervise.OnStuck(rapid.SampledFrom([]int{0, 0, 1, 2, 2}).Draw(rt, "stuck"))
 	k.shutdown = rapid.SampledFrom([]time.Duration{
 		d.odd(time.Second), d.odd(time.Second), d.odd(5 * time.Second), supervise.NoWait, supervise.Infinite,
 	}).Draw(rt, "shutdown")

@@ -32,7 +32,8 @@ type stage struct {
 	log     map[string][]string // by path of the supervisor
 	cancel  context.CancelFunc
 	result  chan error
-	calls   sync.WaitGroup
+	waiting sync.WaitGroup
+	calls   []*madeCall
 	subs    map[string]*supervise.Supervisor
 }
 
@@ -177,7 +178,11 @@ func (st *stage) do(s step) string {
 		k = kids[s.a%len(kids)]
 	}
 	what := ""
-	switch s.op % 32 {
+	op := s.op % 32
+	if !w.root.running && s.b%3 != 0 {
+		op = 30 // nothing else happens until it runs again
+	}
+	switch op {
 	case 0, 1, 2:
 		what = st.pass(time.Duration(s.b%400) * time.Millisecond)
 	case 3, 4:
@@ -188,14 +193,18 @@ func (st *stage) do(s step) string {
 		what = st.finish(k, s.b)
 	case 12, 13, 14, 15, 16:
 		what = st.makeReady(k)
-	case 17, 18:
+	case 17:
 		what = st.hang(k)
+	case 18:
+		if what = st.hang(k); what != "" && s.b%2 == 0 {
+			what += ", " + st.call(k, 26, s.b)
+		}
 	case 19, 20, 21:
 		what = st.release(k, s.b)
 	case 22, 23:
 		what = st.start(sups[s.a%len(sups)], s.b)
 	case 24, 25, 26, 27, 28:
-		what = st.call(k, s.op%32, s.b)
+		what = st.call(k, op, s.b)
 	case 29:
 		what = st.toggleGate()
 	case 30, 31:
@@ -312,8 +321,40 @@ func (st *stage) release(k *mKid, how int) string {
 	return ""
 }
 
-func (st *stage) background(call func(ctx context.Context)) {
-	st.calls.Go(func() { call(context.Background()) }) // must return by itself
+// madeCall is a call on the real supervisor that may have to wait.
+type madeCall struct {
+	what     string
+	kid      *mKid
+	up       bool // waits for the child to be up, else for it to be down
+	starts   int  // of the child when the call was made
+	returned bool // guarded by the stage's mu
+}
+
+// answered reports whether there is nothing left to wait for. (A call for a
+// start is also answered by the failure of it, which is tested elsewhere.)
+func (c *madeCall) answered() bool {
+	k := c.kid
+	switch {
+	case !slices.Contains(k.boss.kids, k):
+		return true
+	case c.up:
+		return !k.boss.active || k.want != 0 || k.run != nil && k.run.phase == mUp && k.starts > c.starts
+	default:
+		return k.run == nil || k.starts > c.starts
+	}
+}
+
+// background makes a call. It has no deadline: it must return by itself.
+func (st *stage) background(c *madeCall, call func(ctx context.Context) error) {
+	st.mu.Lock()
+	st.calls = append(slices.DeleteFunc(st.calls, func(o *madeCall) bool { return o.returned }), c)
+	st.mu.Unlock()
+	st.waiting.Go(func() {
+		_ = call(context.Background())
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		c.returned = true
+	})
 }
 
 func (st *stage) start(m *mSup, b int) string {
@@ -326,9 +367,10 @@ func (st *stage) start(m *mSup, b int) string {
 	if err != nil {
 		return err.Error()
 	}
-	st.background(func(ctx context.Context) { _ = real.Start(ctx, c) })
+	made := &madeCall{what: "Start " + spec.name, up: true}
+	st.background(made, func(ctx context.Context) error { return real.Start(ctx, c) })
 	synctest.Wait()
-	m.callStart(spec)
+	made.kid = m.callStart(spec)
 	return "start " + m.path + "/" + spec.name
 }
 
@@ -340,21 +382,23 @@ func (st *stage) call(k *mKid, op, b int) string {
 	if real == nil {
 		return ""
 	}
+	made := &madeCall{kid: k, starts: k.starts}
 	switch op {
 	case 24, 25:
-		st.background(func(ctx context.Context) { _ = real.Stop(ctx, k.name) })
+		made.what = "Stop " + k.path
+		st.background(made, func(ctx context.Context) error { return real.Stop(ctx, k.name) })
 		k.boss.callStop(k.name, 1)
-		return "Stop " + k.path
 	case 26, 27:
-		st.background(func(ctx context.Context) { _ = real.Restart(ctx, k.name) })
+		made.what, made.up = "Restart "+k.path, true
+		st.background(made, func(ctx context.Context) error { return real.Restart(ctx, k.name) })
 		k.boss.callRestart(k.name)
-		return "Restart " + k.path
 	default:
 		if b%3 != 0 && k.tree != nil {
 			return ""
 		}
-		st.background(func(ctx context.Context) { _ = real.Remove(ctx, k.name) })
+		made.what = "Remove " + k.path
+		st.background(made, func(ctx context.Context) error { return real.Remove(ctx, k.name) })
 		k.boss.callStop(k.name, 2)
-		return "Remove " + k.path
 	}
+	return made.what
 }

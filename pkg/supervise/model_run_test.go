@@ -80,6 +80,11 @@ func (st *stage) check() error {
 		}
 	}
 	st.mu.Unlock()
+	for _, c := range st.calls {
+		if !c.returned && c.answered() {
+			diffs = append(diffs, c.what+" has not returned")
+		}
+	}
 	if m := st.model.root; m.end != nil {
 		if err := st.checkEnd(m); err != nil {
 			diffs = append(diffs, err.Error())
@@ -145,17 +150,16 @@ func (st *stage) checkEnd(m *mSup) error {
 	switch m.cause {
 	case "":
 		if (err == nil) != m.end.ok {
-			return fmt.Errorf("Run returned %w, want nil: %v", err, m.end.ok)
+			return fmt.Errorf("Run returned %v, want nil: %v", err, m.end.ok) //nolint:errorlint // may be nil
 		}
 	case "intensity":
 		if gaveUp == nil || gaveUp.Path != m.path {
 			return fmt.Errorf("Run returned %w, want an IntensityError of %s", err, m.path)
 		}
 	case "stuck":
-		if !errors.Is(err, supervise.ErrStuck) {
-			return fmt.Errorf("Run returned %w, want a StuckError", err)
+		if unclean == nil || unclean.GaveUp == nil {
+			return fmt.Errorf("Run returned %w, want it to name a stuck child", err)
 		}
-		return nil
 	}
 	if stuck != m.end.stuck || failed != m.end.failed {
 		return fmt.Errorf("Run names %d stuck and %d failed, want %d and %d: %w", stuck, failed, m.end.stuck, m.end.failed, err)
@@ -181,7 +185,7 @@ func (st *stage) close() error {
 		}
 		r := st.model.anyRun()
 		if r == nil {
-			st.calls.Wait()
+			st.waiting.Wait()
 			return nil
 		}
 		st.end(r, 8)

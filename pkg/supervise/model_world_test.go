@@ -142,10 +142,13 @@ func (m *mSup) gateOpened() {
 
 // The calls.
 
-func (m *mSup) callStart(spec mSpec) {
-	if m.active && m.find(spec.name) == nil {
-		m.add(spec).fresh = true
+func (m *mSup) callStart(spec mSpec) *mKid {
+	if !m.active {
+		return &mKid{boss: m} // nothing to wait for
 	}
+	k := m.add(spec)
+	k.fresh = true
+	return k
 }
 
 func (m *mSup) callStop(name string, want int) {
@@ -169,8 +172,12 @@ func (m *mSup) callRestart(name string) {
 	if !m.active || k == nil || k.want == 2 {
 		return
 	}
+	ok, giveUp := k.mayStart()
+	if k.run == nil && !ok && giveUp {
+		return
+	}
 	k.want, k.done = 0, false
-	if ok, _ := k.mayStart(); k.run == nil && !ok && k.abandoned() > 0 {
+	if k.run == nil && !ok && k.abandoned() > 0 {
 		return
 	}
 	k.failures = 0

@@ -223,13 +223,14 @@ func (s *Supervisor) freed(c *slot, was runState) {
 	if c.run != nil || c.state != StateAbandoned && c.state != StateStopping {
 		return // the child has gone on without it
 	}
+	free, _ := c.mayStart()
 	switch {
+	case free && c.want == wantUp && s.active:
+		s.kick(c, nil)
 	case len(c.ghosts) > 0:
 		s.hold(c, nil)
 	case c.want == wantGone:
 		s.remove(c, nil)
-	case c.want == wantUp && s.active:
-		s.kick(c, nil)
 	case was == runAbandoned:
 		c.state, c.since = StateStopped, time.Now() // the event is out
 	default:
@@ -277,7 +278,7 @@ func (s *Supervisor) rest(c *slot, err error) {
 // error of Run.
 func (s *Supervisor) noteFailed(c *slot, err error) {
 	below, only := err.(*ShutdownError) //nolint:errorlint // one that is wrapped says more than that
-	if !only {
+	if !only || below.GaveUp != nil {
 		s.failed = append(s.failed, &ChildError{Path: c.path, Err: err})
 		return
 	}

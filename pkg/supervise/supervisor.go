@@ -2,10 +2,8 @@ package supervise
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 )
@@ -85,7 +83,7 @@ func New(cfg Config, children ...Child) (*Supervisor, error) {
 //
 // It returns nil after a clean stop, also by [AutoShutdown]; a
 // [ShutdownError] if a child was abandoned or stopped with an error; an
-// [IntensityError] or a [StuckError] if it gave up; and [ErrRunning] if it is
+// [IntensityError] if it gave up; and [ErrRunning] if it is
 // running already. It may be called again once it has returned. A new run
 // begins, as in OTP, with the children given to [New] and an unused budget;
 // abandoned runs are remembered and still not doubled.
@@ -208,11 +206,7 @@ func (s *Supervisor) end() error {
 	s.helpers.Wait()
 	stuck := s.stuckRuns()
 	s.mu.Lock()
-	var unclean *ShutdownError
-	if len(stuck)+len(s.failed) > 0 {
-		unclean = &ShutdownError{Path: s.path, Stuck: stuck, Failed: s.failed}
-	}
-	err := verdict(s.result, unclean)
+	err := s.verdict(stuck)
 	if s.result != nil {
 		s.become(StateFailed, err)
 	} else {
@@ -231,25 +225,23 @@ func (s *Supervisor) end() error {
 
 // verdict puts together why the supervisor gave up, if it did, and what went
 // wrong when it stopped its children.
-func verdict(result error, unclean *ShutdownError) error {
-	var intensity *IntensityError
-	var stuck *StuckError
-	switch {
-	case unclean == nil:
-		return result
-	case result == nil:
-		return unclean
-	case errors.As(result, &intensity):
-		told := *intensity // the original is in an event that may be read right now
+func (s *Supervisor) verdict(stuck []*StuckError) error {
+	var unclean *ShutdownError
+	if len(stuck)+len(s.failed) > 0 {
+		unclean = &ShutdownError{Path: s.path, Stuck: stuck, Failed: s.failed}
+	}
+	switch why := s.result.(type) { //nolint:errorlint // it is set by stopAll, as it is
+	case *IntensityError:
+		told := *why // the original is in an event that may be read right now
 		told.Unclean = unclean
 		return &told
-	case errors.As(result, &stuck):
-		unclean.Stuck = slices.DeleteFunc(unclean.Stuck, func(e *StuckError) bool { return e == stuck })
-		if len(unclean.Stuck)+len(unclean.Failed) == 0 {
-			return result
-		}
+	case *StuckError:
+		return &ShutdownError{Path: s.path, GaveUp: why, Stuck: stuck, Failed: s.failed}
 	}
-	return errors.Join(result, unclean)
+	if unclean == nil {
+		return nil
+	}
+	return unclean
 }
 
 // stopAll prepares the final stop, once; the caller advances the wave. Cause is
