@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,6 +22,11 @@ import (
 type agner struct{}
 
 func (agner) Name() string { return "agner" }
+
+// quiet says what is wrong and nothing else.
+func quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
 
 func (agner) Publish(_ context.Context, s *session) (publishFunc, error) {
 	pub, err := agnerPublisher(s)
@@ -37,7 +44,7 @@ func agnerPublisher(s *session) (*publish.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	pub, err := publish.New(js, publish.Config{Source: orderSource, MaxInFlight: asyncWindow})
+	pub, err := publish.New(js, publish.Config{Source: orderSource, MaxInFlight: asyncWindow, Logger: quiet()})
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +90,7 @@ func (agner) Consume(ctx context.Context, s *session, workers int, handle handle
 	if err != nil {
 		return err
 	}
-	c, err := consume.New(js, consume.Config{Group: "bench", Concurrency: workers},
+	c, err := consume.New(js, consume.Config{Group: "bench", Concurrency: workers, Logger: quiet()},
 		consume.On(func(_ context.Context, e envelope.Event[Order]) error {
 			return handle(e.ID, e.Type, e.Data)
 		}))
@@ -94,7 +101,7 @@ func (agner) Consume(ctx context.Context, s *session, workers int, handle handle
 }
 
 func (agner) Call(ctx context.Context, s *session) (callFunc, error) {
-	svc, err := service.New(s.receive, service.Config{Name: "bench"},
+	svc, err := service.New(s.receive, service.Config{Name: "bench", Logger: quiet()},
 		service.Handle("quote", func(_ context.Context, o Order) (Order, error) { return answer(o), nil }))
 	if err != nil {
 		return nil, err
