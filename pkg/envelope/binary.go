@@ -47,8 +47,9 @@ func Marshal(e *Raw) (*nats.Msg, error) {
 	return &nats.Msg{Header: w.header, Data: e.Data}, nil
 }
 
-// headerSpare is for Nats-Msg-Id, traceparent and tracestate.
-const headerSpare = 3
+// headerSpare is for Nats-Msg-Id. With it the usual event has eight headers,
+// which is what a map holds without a table of groups: half the allocations.
+const headerSpare = 1
 
 type headerWriter struct {
 	header nats.Header

@@ -55,7 +55,7 @@ func (e *JSONError) Unwrap() []error {
 func checkJSON(text []byte, outer int) error {
 	// Room for the names of most texts at once: growing from nothing would
 	// allocate four times for an object of five members.
-	s := jsonScanner{text: text, depth: outer, names: make([][]byte, 0, 16)}
+	s := jsonScanner{text: text, depth: outer, names: make([][]byte, 0, 8)}
 	s.space()
 	if err := s.value(); err != nil {
 		return err
