@@ -18,10 +18,6 @@ const (
 	orderSource = "/shop/checkout"
 	orderBytes  = 256
 
-	// keys is how many customers there are: events of one key follow each other
-	// closely enough that a publisher's promise of order costs what it costs.
-	keys = 1000
-
 	// firstCents leaves every amount nine digits long.
 	firstCents = 100_000_000
 )
@@ -29,14 +25,15 @@ const (
 // EventType implements envelope.Payload.
 func (Order) EventType() string { return orderType }
 
-// EventKey implements envelope.Keyed.
+// EventKey implements envelope.Keyed: every order has a customer of its own,
+// unless a work says otherwise.
 func (o Order) EventKey() string { return o.Customer }
 
 // order makes the i-th order.
 func order(i int) Order {
 	return Order{
 		OrderID:  fmt.Sprintf("order-%09d", i),
-		Customer: fmt.Sprintf("customer-%06d", i%keys),
+		Customer: fmt.Sprintf("customer-%06d", i),
 		Cents:    firstCents + int64(i),
 		Currency: "EUR",
 		Express:  true,
@@ -51,6 +48,15 @@ func orders(n int) []Order {
 		out[i] = order(i)
 	}
 	return out
+}
+
+// fewCustomers gives the orders to that many customers, in turn: events of one
+// key then follow each other closely, and a publisher's promise of their order
+// costs what it costs.
+func fewCustomers(all []Order, customers int) {
+	for i := range all {
+		all[i].Customer = all[i%customers].Customer
+	}
 }
 
 // note fills the JSON up to orderBytes; the tests say whether it does.

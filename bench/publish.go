@@ -76,39 +76,45 @@ func spread(ctx context.Context, workers, n int, op func(ctx context.Context, i 
 	return context.Cause(ctx)
 }
 
-// publishAsync measures one goroutine that publishes without waiting, until all
-// is stored.
-func publishAsync(ctx context.Context, url string, c contender, ops int) (_ sample, err error) {
-	s, err := openSession(ctx, url)
-	if err != nil {
-		return sample{}, err
-	}
-	defer func() { err = errors.Join(err, s.close(ctx)) }()
-	send, flush, err := c.PublishAsync(ctx, s)
-	if err != nil {
-		return sample{}, err
-	}
-	all := orders(warmUp(ops) + ops)
-	run := func(part []Order) error {
-		for i := range part {
-			if err := send(ctx, part[i]); err != nil {
-				return fmt.Errorf("operation %d: %w", i, err)
-			}
+// publishAsyncWith measures one goroutine that publishes without waiting, until
+// all is stored. Customers is how many keys there are; 0 gives each order its
+// own.
+func publishAsyncWith(customers int) func(context.Context, string, contender, int) (sample, error) {
+	return func(ctx context.Context, url string, c contender, ops int) (_ sample, err error) {
+		s, err := openSession(ctx, url)
+		if err != nil {
+			return sample{}, err
 		}
-		return flush(ctx)
+		defer func() { err = errors.Join(err, s.close(ctx)) }()
+		send, flush, err := c.PublishAsync(ctx, s)
+		if err != nil {
+			return sample{}, err
+		}
+		all := orders(warmUp(ops) + ops)
+		if customers > 0 {
+			fewCustomers(all, customers)
+		}
+		run := func(part []Order) error {
+			for i := range part {
+				if err := send(ctx, part[i]); err != nil {
+					return fmt.Errorf("operation %d: %w", i, err)
+				}
+			}
+			return flush(ctx)
+		}
+		if err := run(all[:len(all)-ops]); err != nil {
+			return sample{}, fmt.Errorf("warm-up: %w", err)
+		}
+		if err := calm(ctx); err != nil {
+			return sample{}, err
+		}
+		var m meter
+		m.begin()
+		if err := run(all[len(all)-ops:]); err != nil {
+			return sample{}, err
+		}
+		return m.end(ops), s.verifyStored(ctx, len(all))
 	}
-	if err := run(all[:len(all)-ops]); err != nil {
-		return sample{}, fmt.Errorf("warm-up: %w", err)
-	}
-	if err := calm(ctx); err != nil {
-		return sample{}, err
-	}
-	var m meter
-	m.begin()
-	if err := run(all[len(all)-ops:]); err != nil {
-		return sample{}, err
-	}
-	return m.end(ops), s.verifyStored(ctx, len(all))
 }
 
 // verifyStored fails a sample whose stream holds another number of events.

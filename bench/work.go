@@ -20,7 +20,8 @@ func works() []work {
 	return []work{
 		{"publish-sync", 2_000, baseRaw, publishWith(1)},
 		{"publish-sync-64", 20_000, baseRaw, publishWith(64)},
-		{"publish-async", 50_000, baseRaw, publishAsync},
+		{"publish-async", 50_000, baseRaw, publishAsyncWith(0)},
+		{"publish-async-1000-keys", 50_000, baseRaw, publishAsyncWith(1000)},
 		{"consume-1", 100_000, baseRaw, consumeWith(1)},
 		{"consume-16", 100_000, baseRaw, consumeWith(16)},
 		{"call-1", 2_000, baseRaw, callWith(1)},
