@@ -7,6 +7,7 @@ import (
 
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/envelope"
+	"github.com/agner-go/agner/pkg/supervise"
 )
 
 // Defaults of Config.
@@ -60,6 +61,18 @@ type Config struct {
 
 	// KillSwitch pauses a subscription whose handler keeps failing. Default off.
 	KillSwitch KillSwitch
+
+	// MaxHung is how many handlers of one subscription may ignore their
+	// deadlines at one time, each replaced by another worker, before the
+	// subscription fails and is restarted by its supervisor. Default: the
+	// subscription's concurrency.
+	MaxHung int
+
+	// Supervision says how often subscriptions are restarted, how fast, and
+	// which of them together, before Run gives up: intensity, period, backoff,
+	// strategy, event hook. Name, Gate, Template and Logger are filled in. The
+	// zero value is supervise's: each on its own, five restarts in a minute.
+	Supervision supervise.Config
 
 	// DrainTimeout bounds the stop, see the package's documentation. Default
 	// 25 s, below the 30 s that platforms usually grant.
@@ -140,6 +153,7 @@ func (c Config) check() error {
 		{"HandlerTimeout", c.HandlerTimeout > 0, "more than 0"},
 		{"DrainTimeout", c.DrainTimeout > 0, "more than 0"},
 		{"MaxBuffer", c.MaxBuffer > 0, "more than 0"},
+		{"MaxHung", c.MaxHung >= 0, "0 or more"},
 		{"Replicas", c.Replicas >= 0, "0 to 5"},
 	} {
 		if !f.ok {

@@ -120,10 +120,10 @@ func (c *Consumer) supervise(ctx context.Context, b *backing, ready func()) erro
 			}),
 		})
 	}
-	sup, err := supervise.New(supervise.Config{
-		Name: c.cfg.Group, Logger: c.cfg.Logger,
-		Gate: connection.NewGate(c.js.Conn(), connection.Unavailable),
-	}, children...)
+	tree := c.cfg.Supervision
+	tree.Name, tree.Logger, tree.Template = c.cfg.Group, c.cfg.Logger, nil
+	tree.Gate = connection.NewGate(c.js.Conn(), connection.Unavailable)
+	sup, err := supervise.New(tree, children...)
 	if err != nil {
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, err)
 	}

@@ -258,7 +258,11 @@ func (l *loop) loseWorker() {
 	l.running--
 	l.workers--
 	l.hung++
-	if l.hung > l.limit {
+	most := l.cfg.MaxHung
+	if most == 0 {
+		most = l.wanted
+	}
+	if l.hung > most {
 		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHung, l.hung))
 		return
 	}
