@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"start":     cmdStart,
 			"await":     cmdAwait,
 			"interrupt": cmdInterrupt,
+			"readme":    cmdReadme,
 		},
 	})
 }

@@ -15,21 +15,22 @@ func (d *demo) stayOpen(ctx context.Context) error {
 	d.tell.step("The shop stays open")
 	t := d.cfg.Tool
 	url := d.srv.URL()
-	d.tell.text(fmt.Sprintf(`          Orders from outside are handled too. From another terminal:
+	d.tell.text(fmt.Sprintf(`          Orders from outside are handled too. In another terminal:
 
-    export NATS_URL=%s
-    %s publish %s --data '{"order_id":"mine-1","cents":700}'
-    printf '{"order_id":"f-%%d","cents":100}\n' 1 2 3 | %s publish %s
-    %s call orders.status '{"order_id":"mine-1"}'
-    %s tail --since 1m --type 'shop.payment.>'
+            export NATS_URL=%s
+            %s publish %s --data '{"order_id":"mine-1","cents":700}'
+            printf '{"order_id":"f-%%d","cents":100}\n' 1 2 3 | %s publish %s
+            %s call orders.status '{"order_id":"mine-1"}'
+            %s tail --since 1m --type 'shop.payment.>'
+            %s publish %s --data '{"order_id":"bad","currency":"XXX"}'
 
-    nats pub events.%s.mine-2 '{"order_id":"mine-2","cents":700}' \
-      -H ce-specversion:1.0 -H ce-id:mine-2 -H ce-source:/me -H ce-type:%s
-    nats service ls
-    nats stream view DEAD
+            nats pub events.%s.mine-2 '{"order_id":"mine-2","cents":700}' \
+              -H ce-specversion:1.0 -H ce-id:mine-2 -H ce-source:/me -H ce-type:%s
+            nats service ls
+            nats stream view DEAD
 
           Ctrl-C closes the books.
-`, url, t, typeOrderPlaced, t, typeOrderPlaced, t, t, typeOrderPlaced, typeOrderPlaced))
+`, url, t, typeOrderPlaced, t, typeOrderPlaced, t, t, t, typeOrderPlaced, typeOrderPlaced, typeOrderPlaced))
 	<-ctx.Done()
 	return context.Cause(ctx)
 }

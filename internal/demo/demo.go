@@ -174,7 +174,9 @@ func (d *demo) banner() {
   Look at it from another terminal:
     export NATS_URL=%s
     %s tail
-    %s services`, d.cfg.Bold("Agner demo"), d.srv.URL(), d.srv.StoreDir(), d.srv.URL(), d.cfg.Tool, d.cfg.Tool))
+    %s services
+
+  Ctrl-C closes the books at any time.`, d.cfg.Bold("Agner demo"), d.srv.URL(), d.srv.StoreDir(), d.srv.URL(), d.cfg.Tool, d.cfg.Tool))
 }
 
 // background is what runs beside the story.

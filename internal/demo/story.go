@@ -129,7 +129,7 @@ func say[Req, Res any](ctx context.Context, d *demo, target string, request Req,
 		return err
 	}
 	if err != nil {
-		d.tell.say("%s %s -> error %s, which the caller can tell by its code", target, compact(request), service.CodeOf(err))
+		d.tell.say("%s %s -> the error %s, which a caller can tell from others", target, compact(request), service.CodeOf(err))
 		return nil
 	}
 	d.tell.say("%s %s -> %s in %.1f ms", target, compact(request), compact(result), took)
@@ -186,7 +186,8 @@ func (d *demo) showKill(ctx context.Context) error {
 	if err := d.awaitPaid(ctx, burst); err != nil {
 		return err
 	}
-	d.tell.say("%.1f s after the kill (AckWait is %s here) all are handled by the others", time.Since(killed).Seconds(), ackWait)
+	d.tell.say("%.1f s after the kill all are handled by the others (AckWait is %s here, 30s by default)",
+		time.Since(killed).Seconds(), ackWait)
 	return nil
 }
 
