@@ -10,11 +10,18 @@ CONTENDERS ?=
 CORRECTNESS ?=
 MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod test/go.mod outbox/go.mod tools/go.mod))
 
+# The long form of a test: package, name, variable that makes it long. Without the
+# look first, a test that was renamed would pass.
+define long
+@$(GO) test -list '$(2)' $(1) | grep -q ^Test || { echo "no test named $(2) in $(1)"; exit 1; }
+$(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults model scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall cluster model planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 all: fmt lint test race nested tidy-check links ## what to run before a commit is sent
 
@@ -22,7 +29,7 @@ ci: ## every step of .ci/run
 	bash .ci/run
 
 fmt: ## format all Go files (gofumpt, imports in three groups)
-	$(TOOL) golangci-lint fmt ./...
+	$(TOOL) golangci-lint fmt .
 
 lint: ## golangci-lint over all modules
 	@bash .ci/run lint
@@ -36,16 +43,25 @@ race: ## the tests under the race detector, in random order
 nested: ## tests against foreign programs (module test/)
 	@bash .ci/run nested
 
-fault: publish-faults ## all long tests under faults
+fault: publish-faults stall cluster ## all long tests under faults
 
 publish-faults: ## 60 s of cut, delayed and dropped acknowledgements
-	AGNER_PUBLISH_FAULTS=60s $(GO) test ./pkg/publish -run Fault -count=1 -v -timeout 10m
+	$(call long,./pkg/publish,Faults,AGNER_PUBLISH_FAULTS=60s)
+
+stall: ## 10,000 failing events beside 100,000 healthy ones
+	$(call long,./pkg/consume,FailingEventsDoNotStall,AGNER_STALL=long)
+
+cluster: ## every server of a cluster killed in turn
+	$(call long,./internal/testserver,ChildCluster,AGNER_LONG=1)
 
 model: ## 1,000,000 random steps of the supervisor against its model
-	AGNER_MODEL_STEPS=1000000 $(GO) test ./pkg/supervise -run Model -count=1 -v -timeout 60m
+	$(call long,./pkg/supervise,Model,AGNER_MODEL_STEPS=1000000)
+
+planted: ## a bug planted in each rule of the supervisor is caught by the model
+	$(call long,./pkg/supervise,Planted,AGNER_PLANTED=1)
 
 scale: ## 10,000 supervised children
-	AGNER_SCALE=10000 $(GO) test ./pkg/supervise -run Scale -count=1 -v -timeout 10m
+	$(call long,./pkg/supervise,Scale,AGNER_SCALE=10000)
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@bash .ci/run fuzz
