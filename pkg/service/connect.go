@@ -54,7 +54,7 @@ func Connect(ctx context.Context, url string, opts ...nats.Option) (*nats.Conn, 
 	}
 	for attempt := 1; ; attempt++ {
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("service: connect to %s: %w", url, context.Cause(ctx))
+			return nil, fmt.Errorf("service: connect: %w", context.Cause(ctx))
 		}
 		nc, err := nats.Connect(url, all...)
 		if err == nil {

@@ -60,6 +60,9 @@ func newEndpoint[Req, Res any](name string, h func(context.Context, Req) (Res, e
 	for _, o := range opts {
 		o(e)
 	}
+	if h == nil {
+		return e
+	}
 	e.handle = func(x *inflight) ([]byte, error) { return serveJSON(x, x.data, h) }
 	e.invoke = func(ctx context.Context, r *Request) ([]byte, error) { return serveJSON(ctx, r.Data, h) }
 	return e
@@ -106,6 +109,7 @@ func (e *endpoint) check() error {
 		ok   bool
 		want string
 	}{
+		{e.handle != nil, "the handler is nil"},
 		{e.concurrency > 0, "WithConcurrency must be at least 1"},
 		{e.queue >= 0, "WithQueue must not be negative"},
 		{e.timeout > 0, "WithHandlerTimeout must be more than 0"},

@@ -68,6 +68,13 @@ func (e *Error) Error() string {
 // the connection or context. What a remote handler wrapped stays there.
 func (e *Error) Unwrap() error { return e.err }
 
+// Is makes an error of a context out of the code that stands for it, so that
+// errors.Is(err, context.DeadlineExceeded) holds whichever side saw it first.
+func (e *Error) Is(target error) bool {
+	return e.Code == CodeDeadlineExceeded && target == context.DeadlineExceeded || //nolint:errorlint // as errors.Is asks
+		e.Code == CodeCanceled && target == context.Canceled //nolint:errorlint // as errors.Is asks
+}
+
 // Errorf makes the error by which a handler tells its caller what is wrong.
 // The formatted text crosses the wire; %w keeps the cause for errors.Is on
 // this side only. A code outside the closed set becomes [CodeInternal].

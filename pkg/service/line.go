@@ -9,6 +9,8 @@ type line struct {
 
 func (l *line) len() int { return len(l.buf) - l.head }
 
+func (l *line) waiting() []*inflight { return l.buf[l.head:] }
+
 func (l *line) push(x *inflight) bool {
 	if l.len() >= l.limit {
 		return false

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 )
@@ -10,7 +9,7 @@ import (
 // inboxSize is the capacity of the channel between the connection and the
 // workers. One worker always receives, so it fills only while the process gets
 // no CPU; nats.go drops what it cannot hold and reports a slow consumer.
-const inboxSize = 2048
+const inboxSize = 4096
 
 // pool runs the requests of one endpoint during one Run: so many at once, so
 // many more in line, the rest refused at once.
@@ -197,8 +196,7 @@ func (p *pool) next(place int) (x *inflight, reader bool) {
 	p.pace.note(p.running[place].took)
 	for {
 		x = p.line.pop()
-		if x != nil && x.reply != "" && p.early.take(x.reply) {
-			p.ep.stats.canceled.Add(1)
+		if x != nil && x.ended.Load() != 0 { // given up meanwhile
 			continue
 		}
 		p.running[place] = x
@@ -219,17 +217,29 @@ func (p *pool) next(place int) (x *inflight, reader bool) {
 // request that is on its way or in line.
 func (p *pool) cancel(inbox string, now time.Time) (found bool) {
 	p.mu.Lock()
-	i := slices.IndexFunc(p.running, func(x *inflight) bool { return x != nil && x.reply == inbox })
-	if i < 0 {
+	x := p.find(inbox)
+	if x == nil {
 		p.early.add(inbox, now)
-		p.mu.Unlock()
+	}
+	p.mu.Unlock()
+	if x == nil {
 		return false
 	}
-	x := p.running[i]
-	p.mu.Unlock()
 	p.ep.stats.canceled.Add(1)
 	x.end(endCanceled)
 	return true
+}
+
+// find looks among the few that run or are in line. The lock is held.
+func (p *pool) find(inbox string) *inflight {
+	for _, all := range [][]*inflight{p.running, p.line.waiting()} {
+		for _, x := range all {
+			if x != nil && x.reply == inbox {
+				return x
+			}
+		}
+	}
+	return nil
 }
 
 // abort cancels what runs and returns what is in line; what comes later is

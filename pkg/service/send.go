@@ -37,7 +37,8 @@ func (c *Client) send(ctx context.Context, r *Request) ([]byte, error) {
 		left = time.Until(deadline)
 	}
 	if ctx.Err() != nil || left <= 0 {
-		return nil, endedBefore(ctx, r)
+		code, err := endOf(ctx)
+		return nil, failed(r.target(), code, fmt.Errorf("not sent: %w", err))
 	}
 	if !c.nc.IsConnected() {
 		began := time.Now()
@@ -52,21 +53,17 @@ func (c *Client) send(ctx context.Context, r *Request) ([]byte, error) {
 	return c.call(ctx, r, left, bounded)
 }
 
-// endedBefore is the error of a call whose time was up before it was sent.
-func endedBefore(ctx context.Context, r *Request) error {
-	err := context.Cause(ctx)
-	if err == nil {
-		err = context.DeadlineExceeded
+// endOf says how the time of a call ended; a ctx that goes on stands for the
+// client's own timeout.
+func endOf(ctx context.Context) (Code, error) {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	switch {
+	case err == nil:
+		return CodeDeadlineExceeded, context.DeadlineExceeded
+	case !errors.Is(cause, err):
+		return CodeOf(err), fmt.Errorf("%w: %w", err, cause)
 	}
-	return failed(r.target(), endCode(ctx), fmt.Errorf("not sent: %w", err))
-}
-
-// endCode says how ctx ended; one that has not is near its deadline.
-func endCode(ctx context.Context) Code {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return CodeCanceled
-	}
-	return CodeDeadlineExceeded
+	return CodeOf(err), cause
 }
 
 // reconnected waits, for at most d, until the connection is there. nats.go
@@ -150,16 +147,17 @@ func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bound
 // abandon tells the service that nobody waits any more, after a deadline too:
 // an instance that was paused does not know how late it is.
 func (c *Client) abandon(ctx context.Context, r *Request, inbox string) error {
-	err := context.Cause(ctx)
-	if err == nil {
-		err = context.DeadlineExceeded
+	code, err := endOf(ctx)
+	if last := c.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) && code == CodeDeadlineExceeded {
+		err = fmt.Errorf("%w (the connection's last error: %w)", err, last)
 	}
 	if c.nc.IsConnected() {
-		if e := c.nc.Publish(c.subject(&Request{Service: r.Service, Endpoint: cancelToken}), []byte(inbox)); e != nil {
+		cancel := c.subject(&Request{Service: r.Service, Endpoint: cancelToken})
+		if e := c.nc.Publish(cancel, []byte(inbox)); e != nil {
 			err = fmt.Errorf("%w (and the cancel was not sent: %w)", err, e)
 		}
 	}
-	return failed(r.target(), endCode(ctx), fmt.Errorf("no reply: %w", err))
+	return failed(r.target(), code, fmt.Errorf("no reply: %w", err))
 }
 
 // result reads a reply; nil stands for none that can come.

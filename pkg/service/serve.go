@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -46,13 +47,23 @@ func (s *server) accept(ep *endpoint, m *nats.Msg) *inflight {
 	}
 	x.deadline = x.received + timeout
 	if len(m.Header) > 0 {
-		if id := header(m.Header, HeaderCausation); id != "" {
-			x.values = envelope.ContextWithCause(s.values, &envelope.Attributes{
-				ID: id, CorrelationID: header(m.Header, HeaderCorrelation),
-			})
-		}
+		x.values = contextWithCause(s.values, m.Header)
 	}
 	return x
+}
+
+// contextWithCause continues the chain that the caller names. Ids that no
+// event could carry are left out: they would make the handler's own events
+// invalid.
+func contextWithCause(ctx context.Context, h nats.Header) context.Context {
+	chain := envelope.Attributes{
+		ID: header(h, HeaderCausation), CorrelationID: header(h, HeaderCorrelation),
+		Source: "/", Type: "call",
+	}
+	if chain.ID == "" || chain.Validate() != nil {
+		return ctx
+	}
+	return envelope.ContextWithCause(ctx, &chain)
 }
 
 // serve runs the handler of a request that has a place, and replies.

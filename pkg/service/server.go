@@ -51,11 +51,6 @@ func (e *everySecond) allow() bool {
 // run takes calls until ctx ends, then drains: no new ones, those that came
 // are finished within the drain timeout. It returns nil after a clean drain.
 func (s *server) run(ctx context.Context, ready func()) error {
-	if len(s.pools) == 0 {
-		ready()
-		<-ctx.Done()
-		return nil
-	}
 	cancels, err := listen(s.nc, cancelInbox, s.onCancel, s.addr.cancel())
 	if err != nil {
 		return fmt.Errorf("service %s: %w", s.id.Name, err)
@@ -78,6 +73,7 @@ func (s *server) run(ctx context.Context, ready func()) error {
 // this one, each. It returns when the server knows, so that a call made after
 // it is answered.
 func (s *server) open(ctx context.Context) error {
+	before := s.nc.LastError()
 	for _, p := range s.pools {
 		p.start()
 		for _, sub := range []struct{ subject, queue string }{
@@ -92,6 +88,10 @@ func (s *server) open(ctx context.Context) error {
 	}
 	if err := flush(ctx, s.nc); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("flush subscriptions: %w", err)
+	}
+	// The server refuses a subscription with an error that belongs to none.
+	if err := s.nc.LastError(); err != before && errors.Is(err, nats.ErrPermissionViolation) { //nolint:errorlint // asks whether it is a new one
+		return fmt.Errorf("subscribe to endpoints: %w", err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,7 @@ func newService(nc *nats.Conn, cfg Config, all []Part) (*Service, error) {
 		nc: nc, js: js, cfg: cfg, log: cfg.Logger,
 		id:          identity{Name: cfg.Name, Instance: cfg.Instance, Version: cfg.Version},
 		addr:        address{ns: subject.Namespace(cfg.Namespace), service: cfg.Name},
-		description: cfg.Description, metadata: cfg.Metadata,
+		description: cfg.Description, metadata: maps.Clone(cfg.Metadata),
 		state: StateIdle,
 	}
 	if s.guard, err = newReplyGuard(cfg.ReplyPrefixes); err != nil {
@@ -161,23 +162,23 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.nc.IsClosed() {
 		cancel(nats.ErrConnectionClosed)
 	}
-	watching := make(chan struct{})
+	stopped := make(chan time.Time, 1)
 	go func() {
-		defer close(watching)
 		select {
 		case <-closed:
 			cancel(nats.ErrConnectionClosed)
 		case <-ctx.Done():
 		}
 		s.setState(StateDraining)
+		stopped <- time.Now()
 	}()
 	err := s.supervised(ctx)
 	cancel(nil)
-	<-watching
+	left := s.cfg.DrainTimeout - time.Since(<-stopped)
 	if errors.Is(context.Cause(ctx), nats.ErrConnectionClosed) {
 		err = errors.Join(fmt.Errorf("service %s: %w", s.id.Name, nats.ErrConnectionClosed), err)
 	}
-	return errors.Join(err, s.end(context.WithoutCancel(ctx)))
+	return errors.Join(err, s.end(context.WithoutCancel(ctx), max(left, time.Second)))
 }
 
 func (s *Service) begin(ctx context.Context) error {
@@ -217,8 +218,8 @@ func (s *Service) supervised(ctx context.Context) error {
 }
 
 // end closes what only waits, and makes it anew for the next Run.
-func (s *Service) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+func (s *Service) end(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	err := errors.Join(s.Publisher().Close(ctx), s.Client().Close(ctx), s.renew())
 	s.setState(StateIdle)

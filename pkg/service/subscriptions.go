@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,9 +15,11 @@ import (
 type feed struct {
 	nc     *nats.Conn
 	in     chan *nats.Msg
-	subs   []*nats.Subscription
 	open   atomic.Int64
 	closed chan struct{} // with in, for those that do not receive
+
+	mu   sync.Mutex
+	subs []*nats.Subscription
 }
 
 // newFeed makes a feed that stays open until seal even without subscriptions.
@@ -34,7 +37,9 @@ func (f *feed) add(subject, queue string) error {
 		return fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	f.open.Add(1)
+	f.mu.Lock()
 	f.subs = append(f.subs, sub)
+	f.mu.Unlock()
 	// nats.go calls the handler twice if the connection closes amid a drain,
 	// and not at all if it closed before this line.
 	var once sync.Once
@@ -43,6 +48,12 @@ func (f *feed) add(subject, queue string) error {
 		once.Do(f.done)
 	}
 	return nil
+}
+
+func (f *feed) all() []*nats.Subscription {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.subs)
 }
 
 // seal says that no subscription is added any more.
@@ -62,7 +73,7 @@ func (f *feed) drain() {
 		f.close()
 		return
 	}
-	for _, sub := range f.subs {
+	for _, sub := range f.all() {
 		if sub.Drain() != nil {
 			f.close()
 			return
@@ -72,14 +83,14 @@ func (f *feed) drain() {
 
 // close ends the subscriptions at once.
 func (f *feed) close() {
-	for _, sub := range f.subs {
+	for _, sub := range f.all() {
 		_ = sub.Unsubscribe() // an error says that it has ended already
 	}
 }
 
 // dropped counts what nats.go could not put into the channel.
 func (f *feed) dropped() (n int) {
-	for _, sub := range f.subs {
+	for _, sub := range f.all() {
 		if d, err := sub.Dropped(); err == nil {
 			n += d
 		}

@@ -24,8 +24,8 @@ func (s *Service) newTree(added []supervise.Child) (*supervise.Supervisor, error
 	if s.consumer != nil {
 		children = append(children, supervise.Child{
 			Name:     childEvents,
-			Runner:   supervise.RunnerFunc(s.untilStopping(s.consumer.Run)),
-			Shutdown: s.cfg.Consume.DrainTimeout + flushTimeout,
+			Runner:   s.untilStopping(s.consumer.RunReady),
+			Shutdown: s.cfg.Consume.DrainTimeout + time.Second, // it ends by itself before
 		})
 	}
 	if len(s.endpoints) > 0 {
@@ -46,7 +46,7 @@ func (s *Service) runCalls(ctx context.Context, ready func()) error {
 	server := s.newServer(ctx)
 	s.server = server
 	s.mu.Unlock()
-	return s.untilStopping(func(ctx context.Context) error { return server.run(ctx, ready) })(ctx)
+	return s.untilStopping(server.run)(ctx, ready)
 }
 
 func (s *Service) newServer(ctx context.Context) *server {
@@ -63,15 +63,15 @@ func (s *Service) newServer(ctx context.Context) *server {
 // untilStopping ends the context of run together with that of the service's
 // Run, not in the supervisor's order: events and calls stop coming at the same
 // moment, and drain side by side. The child itself ends in its turn.
-func (s *Service) untilStopping(run func(context.Context) error) func(context.Context) error {
-	return func(child context.Context) error {
+func (s *Service) untilStopping(run supervise.ReadyFunc) supervise.ReadyFunc {
+	return func(child context.Context, ready func()) error {
 		s.mu.Lock()
 		stopping := s.stopping
 		s.mu.Unlock()
 		ctx, cancel := context.WithCancel(child)
 		defer cancel()
 		defer context.AfterFunc(stopping, cancel)()
-		err := run(ctx)
+		err := run(ctx, ready)
 		if stopping.Err() != nil {
 			<-child.Done()
 		}
