@@ -160,6 +160,9 @@ func (c Config) check() error {
 			return fmt.Errorf("%s must be %s: %w", f.name, f.want, ErrConfig)
 		}
 	}
+	if _, err := supervise.New(c.Supervision); err != nil {
+		return fmt.Errorf("Supervision: %w: %w", ErrConfig, err)
+	}
 	return c.KillSwitch.check()
 }
 
