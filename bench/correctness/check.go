@@ -27,8 +27,8 @@ type verdict struct {
 //   - handled if a run of the handler returned nil for it;
 //   - lost if it was neither handled nor dead-lettered and the server will not
 //     bring it again: the group has settled it;
-//   - stuck if it was neither, and the server still holds it for the group, but
-//     nothing moves any more;
+//   - stuck if it was neither when the row ended, and the server still holds it
+//     for the group, or the group's durable is gone;
 //   - duplicated once for each nil-returning run beyond the first;
 //   - reordered if its first nil-returning run came after that of an event that
 //     stands behind it in the stream, and none of its own runs had failed.

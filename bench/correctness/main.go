@@ -63,7 +63,7 @@ func parse(args []string, errs io.Writer) (config, error) {
 	f.BoolVar(&quick, "quick", false, "fewer events and less patience, for CI: says whether Agner holds, not what others would still do after half a minute")
 	f.StringVar(&ss, "scenario", "", "comma-separated `names`; default all: "+strings.Join(names(scenarios(full()), scenario.title), ","))
 	f.StringVar(&cs, "contender", "", "comma-separated `names`; default all: "+strings.Join(names(contenders(), contender.Name), ","))
-	f.IntVar(&cfg.parallel, "parallel", 0, "`rows` taken at a time; default 3, with -quick 16 (most of a row is waiting)")
+	f.IntVar(&cfg.parallel, "parallel", 0, "`rows` taken at a time; default 4, with -quick 16 (most of a row is waiting)")
 	f.BoolVar(&cfg.stubborn, "stubborn", false, "handlers ignore their context")
 	f.BoolVar(&cfg.markdown, "markdown", false, "print a table instead of one JSON object a row")
 	if err := f.Parse(args); err != nil {

@@ -57,7 +57,7 @@ func (r *field) take(ctx context.Context, contender string, p pace) (row, error)
 	if err := r.scenario.play(ctx, r); err != nil {
 		return row{}, err
 	}
-	left, err := r.settle(ctx, p.patience)
+	left, err := r.settle(ctx, p)
 	if err != nil {
 		return row{}, err
 	}

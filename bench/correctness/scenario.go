@@ -11,7 +11,7 @@ type pace struct {
 	parallel int
 	scale    int           // divisor of the number of events
 	patience time.Duration // without a newly handled event, before a row is over
-	deadline time.Duration // the short AckWait of the slow handlers
+	turns    int           // the same in runs of the handler, where that is longer
 	slow     int           // events of each slow worker
 	rounds   int           // of a rolling restart
 }
@@ -19,11 +19,11 @@ type pace struct {
 // full outwaits the 30 s after which the server gives an event again by
 // default.
 func full() pace {
-	return pace{parallel: 3, scale: 1, patience: 45 * time.Second, deadline: 2 * time.Second, slow: 5, rounds: 4}
+	return pace{parallel: 4, scale: 1, patience: 45 * time.Second, turns: 20, slow: 4, rounds: 8}
 }
 
 func short() pace {
-	return pace{quick: true, parallel: 16, scale: 5, patience: 8 * time.Second, deadline: time.Second, slow: 2, rounds: 2}
+	return pace{quick: true, parallel: 16, scale: 5, patience: 8 * time.Second, turns: 6, slow: 2, rounds: 2}
 }
 
 // scenario is one kind of bad day.
@@ -48,11 +48,12 @@ func (s scenario) title() string { return s.name }
 // Values of most scenarios. The delays of retries are the shortest that all
 // contenders can keep.
 const (
-	ackWait    = 5 * time.Second
-	quickRun   = 5 * time.Millisecond
-	attempts   = 5
-	firstDelay = 250 * time.Millisecond
-	mostDelay  = time.Second
+	ackWait      = 5 * time.Second
+	shortAckWait = time.Second // of the slow handlers
+	quickRun     = 5 * time.Millisecond
+	attempts     = 5
+	firstDelay   = 250 * time.Millisecond
+	mostDelay    = time.Second
 )
 
 func newPlan(instances, workers int, takes time.Duration) plan {
@@ -64,7 +65,7 @@ func newPlan(instances, workers int, takes time.Duration) plan {
 
 func scenarios(p pace) []scenario {
 	all := []scenario{
-		order(p), rollingRestart(p), slowHandler(p, 1, p.slow), slowHandler(p, 16, 16*p.slow),
+		order(p), rollingRestart(p), slowHandler(p, 1), slowHandler(p, 16),
 		alwaysFailing(p, 1), alwaysFailing(p, 16), gracefulClose(p), twoValues(p), scaleUp(p),
 		durableDeleted(p), instanceKilled(p),
 	}
@@ -109,10 +110,10 @@ func rollingRestart(p pace) scenario {
 }
 
 // slowHandler: every run takes three times the acknowledgement deadline.
-func slowHandler(p pace, workers, events int) scenario {
-	pl := newPlan(1, workers, 3*p.deadline)
-	pl.AckWait = p.deadline
-	return scenario{name: workersName("slow-handler", workers), plan: pl, events: events, ordered: workers == 1, play: steady}
+func slowHandler(p pace, workers int) scenario {
+	pl := newPlan(1, workers, 3*shortAckWait)
+	pl.AckWait = shortAckWait
+	return scenario{name: workersName("slow-handler", workers), plan: pl, events: workers * p.slow, ordered: workers == 1, play: steady}
 }
 
 // alwaysFailing: one in 20 events fails for ever.

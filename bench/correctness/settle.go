@@ -20,8 +20,8 @@ const (
 
 // settle waits until the group has nothing left to do, or until no further
 // event was handled for as long as the pace allows.
-func (r *field) settle(ctx context.Context, patience time.Duration) (outstanding, error) {
-	patience = max(patience, 8*r.scenario.Takes)
+func (r *field) settle(ctx context.Context, p pace) (outstanding, error) {
+	patience := max(p.patience, time.Duration(p.turns)*r.scenario.Takes)
 	silence := 3*calm + 2*r.scenario.Takes
 	end := time.Now().Add(longest)
 	var records, settled int
