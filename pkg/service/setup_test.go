@@ -87,3 +87,14 @@ func newClient(t *testing.T, nc *nats.Conn, cfg service.ClientConfig) *service.C
 	})
 	return cl
 }
+
+// newRequest is a bare request with headers, empty ones left out.
+func newRequest(subject string, headers ...string) *nats.Msg {
+	m := &nats.Msg{Subject: subject, Header: nats.Header{}}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i+1] != "" {
+			m.Header[headers[i]] = []string{headers[i+1]}
+		}
+	}
+	return m
+}
