@@ -29,8 +29,9 @@ const (
 
 // batch is what a batch's record holds beyond that of a single event.
 type batch struct {
-	msgs []*nats.Msg
-	ids  []string
+	msgs  []*nats.Msg
+	ids   []string
+	links []link // one for each of its keys
 }
 
 // PublishBatch publishes all payloads or none, as one atomic batch of the
@@ -108,17 +109,17 @@ func (p *Publisher) prepareBatch(ctx context.Context, f *Future, payloads []enve
 		d.msg.Header[headerMsgID] = []string{id}
 		b.msgs[i], b.ids[i] = d.msg, d.raw.ID
 		if i == 0 {
-			f.subject, f.ack.ID = d.subject, d.raw.ID
+			f.ack.ID = d.raw.ID
 		}
 		if _, known := keys[d.raw.Key]; d.raw.Key != "" && !known {
 			keys[d.raw.Key] = struct{}{}
-			f.links = append(f.links, link{key: d.raw.Key})
+			b.links = append(b.links, link{key: d.raw.Key})
 		}
 	}
+	f.batch = b
 	if err := p.start(ctx); err != nil {
 		return nil, p.failed(f, ErrNotSent, err)
 	}
-	f.batch = b
 	return b, nil
 }
 
@@ -137,7 +138,7 @@ func (p *Publisher) acquireBatch(ctx context.Context, f *Future, n int) error {
 		return fmt.Errorf("waiting for another batch: %w", p.late(f))
 	}
 	defer func() { <-p.batching }()
-	f.tokens = min(n, p.cfg.MaxInFlight)
+	f.tokens = int32(min(n, p.cfg.MaxInFlight)) //nolint:gosec // at most MaxBatch
 	return p.acquire(ctx, f)
 }
 
@@ -166,7 +167,7 @@ func (p *Publisher) transmitBatch(t *transmission, reply string) error {
 	// Writing may have taken long; the wait for the answer begins now.
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f := t.future; !f.settled.Load() && f.attempts == t.attempt+1 && f.state == stateSent {
+	if f := t.future; !f.settled.Load() && f.begun == t.attempt+1 && f.state == stateSent {
 		f.due = p.now() + int64(p.cfg.AckTimeout)
 	}
 	return nil
@@ -189,11 +190,11 @@ func (p *Publisher) lookUp(ctx context.Context, f *Future, b *batch, refusal err
 		switch {
 		case err == nil:
 			acks[i] = ack
-			acks[i].Duplicate = f.attempts == 1
+			acks[i].Duplicate = f.begun == 1
 			stored++
 		case errors.As(err, &api) && api.ErrorCode == codeRollupFailed:
 		default:
-			return nil, p.failed(f, ErrUnknown, fmt.Errorf("looking whether event %d of %d is stored: %w", i+1, len(probes), err))
+			return nil, restate(refusal, ErrUnknown, fmt.Errorf("looking whether event %d of %d is stored: %w", i+1, len(probes), err))
 		}
 	}
 	switch stored {
@@ -202,7 +203,18 @@ func (p *Publisher) lookUp(ctx context.Context, f *Future, b *batch, refusal err
 	case 0:
 		return nil, refusal
 	}
-	return nil, p.failed(f, ErrRejected, fmt.Errorf("%w: %d of %d: %w", ErrPartlyStored, stored, len(probes), refusal))
+	return nil, restate(refusal, ErrRejected, fmt.Errorf("%w: %d of %d", ErrPartlyStored, stored, len(probes)))
+}
+
+// restate is the error of a batch after a closer look.
+func restate(refusal, kind, cause error) error {
+	e, ok := errors.AsType[*Error](refusal)
+	if !ok {
+		return refusal
+	}
+	closer := *e
+	closer.Kind, closer.Err = kind, fmt.Errorf("%w: %w", cause, e.Err)
+	return &closer
 }
 
 // probe asks the stream for the sequence of an id: a message that carries the
@@ -211,7 +223,7 @@ func (p *Publisher) lookUp(ctx context.Context, f *Future, b *batch, refusal err
 // acknowledged with its sequence, and an unknown one is refused with 10111. It
 // needs no permission beyond that of publishing.
 func (p *Publisher) probe(ctx context.Context, f *Future, m *nats.Msg, id string) *Future {
-	probe := &Future{publisher: p, op: opBatch, subject: m.Subject, deadline: f.deadline, byCtx: f.byCtx}
+	probe := &Future{publisher: p, op: opBatch, deadline: f.deadline, byCtx: f.byCtx}
 	probe.ack.ID = id
 	probe.msg = &nats.Msg{Subject: m.Subject, Header: nats.Header{
 		headerMsgID:  m.Header[headerMsgID],

@@ -12,12 +12,22 @@ import (
 	"github.com/agner-go/agner/pkg/envelope"
 )
 
-const (
-	opPublish = "publish"
-	opBatch   = "publish batch"
+const headerMsgID = "Nats-Msg-Id"
 
-	headerMsgID = "Nats-Msg-Id"
+// op is what a publish is called in its error.
+type op uint8
+
+const (
+	opPublish op = iota
+	opBatch
 )
+
+func (o op) String() string {
+	if o == opBatch {
+		return "publish batch"
+	}
+	return "publish"
+}
 
 // draft is an event on its way to being a message.
 type draft struct {

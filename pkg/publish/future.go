@@ -2,6 +2,8 @@ package publish
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -29,33 +31,86 @@ type Future struct {
 	settled atomic.Bool
 
 	// Guarded by publisher.mu. A Future is also the publisher's record of the
-	// event while it is in the window: one allocation instead of two.
+	// event while it is in the window: one allocation instead of two, so what
+	// is seldom needed stands apart.
 	done     chan struct{} // nil until somebody waits
-	pooled   bool          // done belongs to the pool of a synchronous publish
-	op       string
-	subject  string
-	msg      *nats.Msg // nil once settled
-	msgID    [1]string // the value of the Nats-Msg-Id header
-	batch    *batch    // nil but for the record of a batch
-	links    []link    // places in the queues of its keys
-	ownLink  [1]link   // backs links for a single event
-	blocked  int       // links that have another before them
-	ready    *Future   // next in a list of those just unblocked
-	slot     uint16
+	msg      *nats.Msg     // of a single event; nil once settled
+	msgID    [1]string     // the value of its Nats-Msg-Id header
+	own      [1]link       // its place in the queue of its key, if it has one
+	batch    *batch        // of a batch, instead of the three
+	ready    *Future       // next in a list of those just unblocked
+	trouble  *trouble      // nil while all goes well
+	open     attempts      // attempts that nothing is known of
+	due      int64         // sent: end of the attempt; waiting: start of the next
+	deadline int64         // of the whole publish
+	horizon  int64         // no sending after this, 0 while no attempt can have stored it
+	epoch    uint32        // reconnects of the connection when last sent
 	serial   uint32
-	tokens   int // of the window
+	begun    int32 // attempts
+	blocked  int32 // places that have another before them
+	tokens   int32 // of the window
+	slot     uint16
 	state    state
-	attempts int      // begun so far
-	open     attempts // attempts that nothing is known of
-	due      int64    // sent: end of the attempt; waiting: start of the next
-	deadline int64    // of the whole publish
-	byCtx    bool     // deadline is the context's
-	horizon  int64    // no sending after this, 0 while no attempt can have stored it
-	epoch    uint64   // reconnects of the connection when last sent
-	denied   error    // permission violation that may be this attempt's
-	doubt    bool     // a copy was reported in process
-	cause    error    // why the last attempt failed
-	reason   string   // what the server said last
+	op       op
+	byCtx    bool // deadline is the context's
+	pooled   bool // done belongs to the pool of a synchronous publish
+}
+
+// trouble is what went wrong so far with an event that is not settled.
+type trouble struct {
+	cause  error  // why the last attempt failed
+	reason string // what the server said last
+	doubt  bool   // a copy was reported in process
+	denied error  // permission violation that may be the current attempt's
+}
+
+func (f *Future) inTrouble() *trouble {
+	if f.trouble == nil {
+		f.trouble = &trouble{}
+	}
+	return f.trouble
+}
+
+// cause is why the last attempt failed, nil if none did.
+func (f *Future) cause() error {
+	if f.trouble == nil {
+		return nil
+	}
+	return f.trouble.cause
+}
+
+// doubtful tells whether an attempt may have stored the event.
+func (f *Future) doubtful() bool { return f.open != 0 || f.trouble != nil && f.trouble.doubt }
+
+// subject is that of the event, or of a batch's first, until it is settled.
+func (f *Future) subject() string {
+	switch {
+	case f.msg != nil:
+		return f.msg.Subject
+	case f.batch != nil:
+		return f.batch.msgs[0].Subject
+	}
+	return ""
+}
+
+// publishesTo tells whether the text of a permission violation names a subject
+// of f.
+func (f *Future) publishesTo(text string) bool {
+	if f.batch == nil {
+		return strings.Contains(text, `Publish to "`+f.subject()+`"`)
+	}
+	return slices.ContainsFunc(f.batch.msgs, func(m *nats.Msg) bool { return strings.Contains(text, `Publish to "`+m.Subject+`"`) })
+}
+
+// places are those in the queues of its keys.
+func (f *Future) places() []link {
+	switch {
+	case f.batch != nil:
+		return f.batch.links
+	case f.own[0].key != "":
+		return f.own[:]
+	}
+	return nil
 }
 
 type state uint8
@@ -69,7 +124,7 @@ const (
 // attempts is a set of attempt numbers; those from 63 on share a bit.
 type attempts uint64
 
-func attemptBit(n int) attempts { return 1 << min(uint(n), 63) }
+func attemptBit(n int32) attempts { return 1 << min(n, 63) }
 
 // Done returns a channel that is closed once the result is there.
 func (f *Future) Done() <-chan struct{} {

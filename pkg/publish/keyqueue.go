@@ -19,8 +19,9 @@ type keyQueues map[string]*link
 
 // enter puts f at the end of the queue of each of its keys.
 func (q keyQueues) enter(f *Future) {
-	for i := range f.links {
-		l := &f.links[i]
+	places := f.places()
+	for i := range places {
+		l := &places[i]
 		l.owner = f
 		if last := q[l.key]; last != nil {
 			l.prev, last.next = last, l
@@ -33,8 +34,9 @@ func (q keyQueues) enter(f *Future) {
 // leave takes f out of its queues. It returns the list, linked by ready, of
 // those that are now first everywhere.
 func (q keyQueues) leave(f *Future) (ready *Future) {
-	for i := range f.links {
-		l := &f.links[i]
+	places := f.places()
+	for i := range places {
+		l := &places[i]
 		switch {
 		case l.next != nil:
 			l.next.prev = l.prev
@@ -53,6 +55,5 @@ func (q keyQueues) leave(f *Future) (ready *Future) {
 		}
 		l.prev, l.next, l.owner = nil, nil, nil
 	}
-	f.links = nil
 	return ready
 }

@@ -29,9 +29,12 @@ func TestKeyQueues(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"enter": func(t *rapid.T) {
 				keys := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c", "d"}), 0, 3, rapid.ID[string]).Draw(t, "keys")
-				f := &Future{}
+				f := &Future{batch: &batch{}}
 				for _, k := range keys {
-					f.links = append(f.links, link{key: k})
+					f.batch.links = append(f.batch.links, link{key: k})
+				}
+				if len(keys) == 1 {
+					f.batch, f.own[0].key = nil, keys[0]
 				}
 				keysOf[f] = keys
 				list = append(list, f)

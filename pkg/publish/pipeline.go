@@ -41,10 +41,14 @@ func (p *Publisher) submit(ctx context.Context, f *Future) error {
 	case connected:
 		send = p.begin(f, now)
 	default:
-		f.state, f.due, f.cause = stateWaiting, now, nats.ErrDisconnected
+		f.state, f.due, f.inTrouble().cause = stateWaiting, now, nats.ErrDisconnected
 	}
+	lead, grouped := p.group(&send)
 	p.mu.Unlock()
-	if send.future != nil {
+	switch {
+	case lead:
+		p.lead(ctx, f)
+	case send.future != nil && !grouped:
 		p.transmit(&send)
 	}
 	return nil
@@ -115,24 +119,25 @@ type transmission struct {
 	msg     *nats.Msg
 	batch   *batch
 	token   token
-	attempt int
+	attempt int32
 }
 
 // begin opens the next attempt of f. mu is held.
 func (p *Publisher) begin(f *Future, now int64) transmission {
-	n := f.attempts
-	f.attempts++
+	n := f.begun
+	f.begun++
 	f.open |= attemptBit(n)
 	f.state = stateSent
 	if n == 0 {
-		f.cause = nil // it waited for the connection
+		f.trouble = nil // it waited for the connection
+	} else if f.trouble != nil {
+		f.trouble.denied = nil
 	}
 	f.due = now + int64(p.cfg.AckTimeout)
 	if f.batch != nil {
 		f.due = f.deadline // until all of it is written
 	}
 	f.epoch = p.reconnects
-	f.denied = nil
 	if f.horizon == 0 {
 		f.horizon = now + p.resendFor.Load()
 	}
@@ -188,17 +193,17 @@ func (p *Publisher) onSendError(t *transmission, err error) {
 	default:
 		// The write failed on its way: some of it may have left. The
 		// connection is being replaced, and the attempt repeated then.
-		f.cause = err
+		f.inTrouble().cause = err
 	}
 	p.outboxAll(ready)
 	p.mu.Unlock()
 }
 
 // revoke takes back an attempt that is known not to have left.
-func (p *Publisher) revoke(f *Future, attempt int) {
+func (p *Publisher) revoke(f *Future, attempt int32) {
 	f.open &^= attemptBit(attempt)
-	if attempt == 0 && f.attempts == 1 {
-		f.attempts, f.horizon = 0, 0
+	if attempt == 0 && f.begun == 1 {
+		f.begun, f.horizon = 0, 0
 	}
 }
 
@@ -242,7 +247,7 @@ func (p *Publisher) onReply(m *nats.Msg) {
 
 // take applies a reply to an attempt of f. mu is held.
 func (p *Publisher) take(f *Future, attempt uint8, r *reply) (ready *Future) {
-	n := f.attempts - 1 - int(uint8(f.attempts-1)-attempt) //nolint:gosec // the latest attempt with that low byte
+	n := f.begun - 1 - int32(uint8(f.begun-1)-attempt) //nolint:gosec // the latest attempt with that low byte
 	if n < 0 {
 		return nil
 	}
@@ -254,12 +259,12 @@ func (p *Publisher) take(f *Future, attempt uint8, r *reply) (ready *Future) {
 	case replyInProcess:
 		// A copy is under way, perhaps by another program: only the next
 		// attempt will tell.
-		f.doubt = true
+		f.inTrouble().doubt = true
 	case replyTransient, replyRefused, replyKnownIDs:
 	}
-	current := n == f.attempts-1 && f.state == stateSent
+	current := n == f.begun-1 && f.state == stateSent
 	f.open &^= attemptBit(n)
-	f.reason = r.reason
+	f.inTrouble().reason = r.reason
 	switch {
 	case !current:
 		// An attempt that was given up. Its refusal says nothing about the
@@ -273,7 +278,7 @@ func (p *Publisher) take(f *Future, attempt uint8, r *reply) (ready *Future) {
 }
 
 // stored settles f with an acknowledgement of attempt n. mu is held.
-func (p *Publisher) stored(f *Future, n int, r *reply) *Future {
+func (p *Publisher) stored(f *Future, n int32, r *reply) *Future {
 	if p.stream != string(r.stream) {
 		p.stream = string(r.stream)
 	}
@@ -285,12 +290,12 @@ func (p *Publisher) stored(f *Future, n int, r *reply) *Future {
 
 // retry puts f off until its next attempt. mu is held.
 func (p *Publisher) retry(f *Future, cause error) {
-	f.cause = cause
-	if f.open == 0 && !f.doubt {
+	f.inTrouble().cause = cause
+	if !f.doubtful() {
 		f.horizon = 0 // no attempt can have stored it: none needs the dedup window
 	}
 	f.state = stateWaiting
-	f.due = p.now() + int64(backoff(f.attempts-1))
+	f.due = p.now() + int64(backoff(f.begun-1))
 }
 
 // fail settles f with an error whose kind follows from what is known of its
@@ -298,9 +303,9 @@ func (p *Publisher) retry(f *Future, cause error) {
 func (p *Publisher) fail(f *Future, cause error) *Future {
 	kind := ErrRejected
 	switch {
-	case f.open != 0 || f.doubt:
+	case f.doubtful():
 		kind = ErrUnknown
-	case f.attempts == 0:
+	case f.begun == 0:
 		kind = ErrNotSent
 	}
 	if p.provisions() && errors.Is(cause, ErrNoStream) {
@@ -313,7 +318,11 @@ func (p *Publisher) fail(f *Future, cause error) *Future {
 }
 
 func (p *Publisher) failed(f *Future, kind, cause error) error {
-	return &Error{Op: f.op, Subject: f.subject, ID: f.ack.ID, Kind: kind, Reason: f.reason, Err: cause}
+	e := &Error{Op: f.op.String(), Subject: f.subject(), ID: f.ack.ID, Kind: kind, Err: cause}
+	if f.trouble != nil {
+		e.Reason = f.trouble.reason
+	}
+	return e
 }
 
 // settle takes f out of the table and wakes who waits for it. It returns those
@@ -323,7 +332,7 @@ func (p *Publisher) settle(f *Future) (ready *Future) {
 	p.free = append(p.free, f.slot)
 	p.inFlight--
 	ready = p.keys.leave(f)
-	f.msg, f.batch, f.cause = nil, nil, nil
+	f.msg, f.batch, f.trouble = nil, nil, nil
 	f.settled.Store(true)
 	switch {
 	case f.pooled:
@@ -371,8 +380,9 @@ func ctxErr(ctx context.Context) error {
 
 // causeOf joins why a publish ends with why its last attempt failed.
 func (p *Publisher) causeOf(f *Future, why error) error {
-	if f.cause == nil || errors.Is(why, f.cause) {
+	cause := f.cause()
+	if cause == nil || errors.Is(why, cause) {
 		return why
 	}
-	return fmt.Errorf("%w: %w", why, f.cause)
+	return fmt.Errorf("%w: %w", why, cause)
 }

@@ -216,6 +216,27 @@ func TestPublishRaw(t *testing.T) {
 	}
 }
 
+func TestPublishRawAsync(t *testing.T) {
+	t.Parallel()
+	js := testserver.Start(t).JetStream(t)
+	pub := newPublisher(t, js, publish.Config{})
+	var futures []*publish.Future
+	for _, data := range []string{"1", "2", "3"} {
+		futures = append(futures, pub.PublishRawAsync(t.Context(), envelope.Raw{
+			Attributes: envelope.Attributes{Type: "t", Key: "k", DataContentType: "application/json"}, Data: []byte(data),
+		}))
+	}
+	for i, f := range futures {
+		ack, err := f.Wait(t.Context())
+		if err != nil || ack.Sequence != uint64(i+1) {
+			t.Errorf("event %d: %+v, %v", i, ack, err)
+		}
+	}
+	if _, err := pub.PublishRawAsync(t.Context(), envelope.Raw{}).Wait(t.Context()); !errors.Is(err, envelope.ErrRequired) || !errors.Is(err, publish.ErrNotSent) {
+		t.Errorf("an event without a type: %v", err)
+	}
+}
+
 func TestNamespace(t *testing.T) {
 	t.Parallel()
 	js := testserver.Start(t).JetStream(t)

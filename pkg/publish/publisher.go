@@ -52,10 +52,13 @@ type Publisher struct {
 	stream     string // name in the last acknowledgement, so that it is made once
 	timer      *time.Timer
 	armed      bool
-	reconnects uint64    // of the connection, as of the last sweep
-	violation  error     // last permission violation of the connection that was seen
-	outbox     []*Future // to be sent by the goroutine that sends again
-	sending    bool      // that goroutine runs
+	reconnects uint32         // of the connection, as of the last sweep
+	violation  error          // last permission violation of the connection that was seen
+	outbox     []*Future      // to be sent by the goroutine that sends again
+	sending    bool           // that goroutine runs
+	grouped    []transmission // written by whoever leads
+	groupSpare []transmission // the other of two backing arrays
+	leading    bool
 	closed     bool
 	idle       chan struct{} // closed when nothing is in flight after Close
 }
@@ -140,8 +143,12 @@ func (p *Publisher) PublishAsync(ctx context.Context, payload envelope.Payload, 
 	if err != nil {
 		return settledFuture(p, d.notSent(opPublish, err))
 	}
-	f := &Future{publisher: p, op: opPublish}
-	if err := p.prepare(ctx, f, &d); err != nil {
+	return p.publishAsync(ctx, &d)
+}
+
+func (p *Publisher) publishAsync(ctx context.Context, d *draft) *Future {
+	f := &Future{publisher: p}
+	if err := p.prepare(ctx, f, d); err != nil {
 		return settledFuture(p, err)
 	}
 	if err := p.submit(ctx, f); err != nil {
@@ -150,9 +157,17 @@ func (p *Publisher) PublishAsync(ctx context.Context, payload envelope.Payload, 
 	return f
 }
 
+// PublishRawAsync publishes an event as PublishRaw does, and returns as soon as
+// it is in the window, as PublishAsync does. The data must not change before
+// the Future is done, nor after an error of kind ErrUnknown.
+func (p *Publisher) PublishRawAsync(ctx context.Context, e envelope.Raw, opts ...Option) *Future {
+	d := fromRaw(&e, opts)
+	return p.publishAsync(ctx, &d)
+}
+
 // publish is the way of one synchronous event.
 func (p *Publisher) publish(ctx context.Context, d *draft) (Ack, error) {
-	f := &Future{publisher: p, op: opPublish, pooled: true}
+	f := &Future{publisher: p, pooled: true}
 	if err := p.prepare(ctx, f, d); err != nil {
 		return Ack{}, err
 	}
@@ -189,13 +204,10 @@ func (p *Publisher) prepare(ctx context.Context, f *Future, d *draft) error {
 		return d.notSent(f.op, err)
 	}
 	a := &d.raw.Attributes
-	f.msg, f.subject, f.ack.ID = d.msg, d.subject, a.ID
+	f.msg, f.ack.ID = d.msg, a.ID
 	f.msgID[0] = envelope.MessageID(a.Source, a.ID)
 	f.msg.Header[headerMsgID] = f.msgID[:]
-	if a.Key != "" {
-		f.ownLink[0].key = a.Key
-		f.links = f.ownLink[:]
-	}
+	f.own[0].key = a.Key
 	return nil
 }
 
@@ -207,8 +219,8 @@ func (p *Publisher) setDeadline(ctx context.Context, f *Future, now time.Time) {
 	f.deadline = int64(now.Sub(p.born) + p.cfg.RetryFor)
 }
 
-func (d *draft) notSent(op string, err error) error {
-	return &Error{Op: op, Subject: d.subject, ID: d.raw.ID, Kind: ErrNotSent, Err: err}
+func (d *draft) notSent(o op, err error) error {
+	return &Error{Op: o.String(), Subject: d.subject, ID: d.raw.ID, Kind: ErrNotSent, Err: err}
 }
 
 // Close waits until all that is in flight is settled, and gives up what is not

@@ -127,7 +127,7 @@ func (p *Publisher) subscribe(ctx context.Context) error {
 func (p *Publisher) provision(ctx context.Context) error {
 	pr := stream.Provisioner{JS: p.js, Replicas: p.cfg.Replicas, Logger: p.cfg.Logger}
 	before := p.nc.LastError()
-	for n := 0; ; n++ {
+	for n := int32(0); ; n++ {
 		err := p.provisionOnce(ctx, &pr)
 		if err == nil {
 			return nil

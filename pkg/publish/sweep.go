@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,7 +24,7 @@ const (
 
 // backoff is the delay after attempt n, from 0: doubling, with half of it
 // random, so that many publishers do not come back at one time.
-func backoff(n int) time.Duration {
+func backoff(n int32) time.Duration {
 	d := maxBackoff
 	if n < 7 {
 		d = min(firstBackoff<<max(n, 0), maxBackoff)
@@ -39,7 +38,7 @@ func (p *Publisher) arm() {
 		return
 	}
 	p.armed = true
-	p.reconnects = p.nc.Stats().Reconnects
+	p.reconnects = uint32(p.nc.Stats().Reconnects) //nolint:gosec // wraps: what matters is that it differs
 	// A violation that the connection has seen before is none of what is sent
 	// from now on.
 	if err := p.nc.LastError(); errors.Is(err, nats.ErrPermissionViolation) {
@@ -59,7 +58,7 @@ func (p *Publisher) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.armed = false
-	p.reconnects = p.nc.Stats().Reconnects
+	p.reconnects = uint32(p.nc.Stats().Reconnects) //nolint:gosec // wraps: what matters is that it differs
 	p.noteViolation()
 	now := p.now()
 	for _, f := range p.table {
@@ -67,7 +66,7 @@ func (p *Publisher) sweep() {
 		case f == nil:
 		case closed:
 			p.outboxAll(p.fail(f, nats.ErrConnectionClosed))
-		case f.denied != nil && f.state == stateSent:
+		case f.state == stateSent && f.trouble != nil && f.trouble.denied != nil:
 			p.outboxAll(p.refuse(f))
 		case now >= f.deadline:
 			p.expire(f, p.late(f), connected)
@@ -86,7 +85,7 @@ func (p *Publisher) sweep() {
 // expire ends a publish whose time is up. mu is held.
 func (p *Publisher) expire(f *Future, why error, connected bool) {
 	if !connected {
-		f.cause = nats.ErrDisconnected
+		f.inTrouble().cause = nats.ErrDisconnected
 	}
 	p.outboxAll(p.fail(f, p.causeOf(f, why)))
 }
@@ -186,16 +185,16 @@ func (p *Publisher) noteViolation() {
 	p.violation = err
 	text := err.Error()
 	for _, f := range p.table {
-		if f != nil && f.state == stateSent && strings.Contains(text, `Publish to "`+f.subject+`"`) {
+		if f != nil && f.state == stateSent && f.publishesTo(text) {
 			// Refused is what this names, unless an acknowledgement comes
 			// before the next sweep: then it named an earlier event.
-			f.denied = err
+			f.inTrouble().denied = err
 		}
 	}
 }
 
 // refuse settles an attempt that the server had no permission for. mu is held.
 func (p *Publisher) refuse(f *Future) *Future {
-	f.open &^= attemptBit(f.attempts - 1)
-	return p.fail(f, fmt.Errorf("%w: publish to %s: %w", ErrPermission, f.subject, f.denied))
+	f.open &^= attemptBit(f.begun - 1)
+	return p.fail(f, fmt.Errorf("%w: publish to %s: %w", ErrPermission, f.subject(), f.trouble.denied))
 }
