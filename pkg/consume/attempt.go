@@ -36,31 +36,28 @@ var errInvalid = errors.New("not a valid event")
 
 // read makes an attempt of a delivery, and says if its fate is decided before
 // any handler runs.
-func (l *loop) read(d *delivery) (a attempt, v verdict, decided bool) {
+func (l *loop) read(d *delivery, a *attempt) (v verdict, decided bool) {
 	a.number = 1
 	a.origin = origin{stream: l.main.durable.stream, sequence: d.seq, created: d.created, subject: d.msg.Subject}
-	invalid := func(err error) (attempt, verdict, bool) {
-		return a, verdict{outcome: outcomeDead, reason: reasonInvalid, err: fmt.Errorf("%w: %w", errInvalid, err)}, true
-	}
 	if d.src == l.lane {
 		if err := a.readLane(d.msg.Header); err != nil {
-			return invalid(err)
+			return invalid(err), true
 		}
-	} else if l.oversize(d.msg) {
+	} else if d.nth > 1 && l.oversize(d.msg) {
 		// The lane cannot take it, so its attempts are the server's deliveries.
 		a.number = int(min(d.nth, 1<<30)) //nolint:gosec // bounded
 	}
 	typ, key, err := l.ns.ParseEvent(a.origin.subject)
 	if err != nil {
-		return invalid(err)
+		return invalid(err), true
 	}
 	a.origin.key = key
 	a.event, err = envelope.Unmarshal(d.msg)
 	if err != nil {
-		return invalid(err)
+		return invalid(err), true
 	}
 	if a.event.Type != typ {
-		return invalid(fmt.Errorf("type attribute %q does not match subject %q", a.event.Type, a.origin.subject))
+		return invalid(fmt.Errorf("type attribute %q does not match subject %q", a.event.Type, a.origin.subject)), true
 	}
 	a.event.Delivery = envelope.Delivery{
 		Stream: a.origin.stream, Sequence: a.origin.sequence, Subject: a.origin.subject,
@@ -69,9 +66,13 @@ func (l *loop) read(d *delivery) (a attempt, v verdict, decided bool) {
 		Header: d.msg.Header,
 	}
 	if d.src == l.main && d.nth > 1 && l.waits(d.seq) {
-		return a, verdict{outcome: outcomeAck}, true
+		return verdict{outcome: outcomeAck}, true
 	}
-	return a, verdict{}, false
+	return verdict{}, false
+}
+
+func invalid(err error) verdict {
+	return verdict{outcome: outcomeDead, reason: reasonInvalid, err: fmt.Errorf("%w: %w", errInvalid, err)}
 }
 
 // waits tells whether the retry of an event stands in the lane already: then
@@ -92,9 +93,9 @@ const requestTimeout = 5 * time.Second
 
 // run runs the handler under its deadline.
 func (l *loop) run(a *attempt) error {
-	ctx, cancel := context.WithTimeout(envelope.ContextWithCause(l.base, &a.event.Attributes), l.sub.handlerTimeout)
-	defer cancel()
-	return invoke(ctx, l.handler, a.event)
+	limit := &deadline{base: l.base, at: time.Now().Add(l.sub.handlerTimeout)}
+	defer limit.end()
+	return invoke(envelope.ContextWithCause(limit, &a.event.Attributes), l.handler, a.event)
 }
 
 // invoke turns a panic into an error. It does not see runtime.Goexit; loop.process does.

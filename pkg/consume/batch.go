@@ -113,7 +113,7 @@ func (l *loop) processBatch(first *delivery) (ours bool) {
 	verdicts := make([]verdict, len(ds))
 	decided := make([]bool, len(ds))
 	for i, d := range ds {
-		attempts[i], verdicts[i], decided[i] = l.read(d)
+		verdicts[i], decided[i] = l.read(d, &attempts[i])
 	}
 	errs := make([]error, len(ds))
 	for i := range errs {

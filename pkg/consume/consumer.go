@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -77,7 +78,7 @@ func (c *Consumer) RunReady(ctx context.Context, ready func()) error {
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, ErrRunning)
 	}
 	defer c.running.Store(false)
-	b, err := c.provision(ctx)
+	b, err := c.prepare(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // told to stop before it had begun
@@ -85,6 +86,23 @@ func (c *Consumer) RunReady(ctx context.Context, ready func()) error {
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, err)
 	}
 	return c.supervise(ctx, b, ready)
+}
+
+// prepare provisions, and waits for a broker that is away, starts, or elects a
+// leader: a program may start before its broker does.
+func (c *Consumer) prepare(ctx context.Context) (*backing, error) {
+	for wait := healFirst; ; wait = min(2*wait, healMost) {
+		b, err := c.provision(ctx)
+		if err == nil || ctx.Err() != nil || c.js.Conn().IsClosed() || !connection.Unavailable(err) {
+			return b, err
+		}
+		c.cfg.Logger.WarnContext(ctx, "the broker cannot serve the group yet; trying again", "group", c.cfg.Group, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
 }
 
 // provision makes what is missing, for all subscriptions before any of them

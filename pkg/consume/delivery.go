@@ -25,6 +25,8 @@ type delivery struct {
 	epoch   int64       // of its source
 	created int64       // of EVENTS when it was received
 
+	attempt attempt // filled by its worker; here so that it is one allocation
+
 	// Guarded by loop.mu.
 	extended time.Time // when the server last heard that we work on it
 	worker   string    // goroutine that runs it; empty while it waits for one

@@ -20,9 +20,8 @@ func (l *loop) settle(d *delivery, a *attempt, v verdict) {
 		l.store(d, a, v)
 		return
 	}
-	own := *a // the worker's is used for its next event
 	l.background.Go(func() {
-		if l.store(d, &own, v) {
+		if l.store(d, a, v) {
 			return
 		}
 		for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
@@ -32,7 +31,7 @@ func (l *loop) settle(d *delivery, a *attempt, v verdict) {
 				return
 			case <-time.After(wait):
 			}
-			if l.store(d, &own, v) {
+			if l.store(d, a, v) {
 				return
 			}
 		}

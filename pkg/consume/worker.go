@@ -151,13 +151,14 @@ func (l *loop) process(d *delivery) (ours bool) {
 	if l.batch != nil {
 		return l.processBatch(d)
 	}
-	a, v, decided := l.read(d)
+	a := &d.attempt
+	v, decided := l.read(d, a)
 	if !decided {
 		l.solo.begin(&d.turn, d.suspect(), l.clock)
 		if d.suspect() {
 			// Once it has its turn: a mark of one that waits would be
 			// taken for its death when another one ends the process.
-			v, decided = l.question(d, &a)
+			v, decided = l.question(d, a)
 		}
 	}
 	err := errGoexit // stands if the handler does not come back
@@ -165,10 +166,10 @@ func (l *loop) process(d *delivery) (ours bool) {
 		if !decided {
 			v = l.judge(err, a.number)
 		}
-		ours = l.conclude(d, &a, v)
+		ours = l.conclude(d, a, v)
 	}()
 	if !decided {
-		err = l.run(&a)
+		err = l.run(a)
 	}
 	return true // conclude has the last word
 }
@@ -236,7 +237,9 @@ func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
 // counts as failed, and the worker's place is free. The keeper has marked it
 // settled and not yet forgotten it.
 func (l *loop) abandon(d *delivery, stack string) {
-	a, v, decided := l.read(d)
+	// Read anew: the handler that hangs may be using the first reading.
+	var a attempt
+	v, decided := l.read(d, &a)
 	if !decided {
 		v = l.judge(&HungError{Timeout: l.sub.handlerTimeout, Stack: stack}, a.number)
 	}
