@@ -151,7 +151,12 @@ func (s *Service) Publisher() *publish.Publisher {
 // that wraps nats.ErrConnectionClosed once the connection is closed for good;
 // and [ErrRunning] while another Run goes on. It may be called again once it
 // has returned.
-func (s *Service) Run(ctx context.Context) error {
+func (s *Service) Run(ctx context.Context) error { return s.RunReady(ctx, func() {}) }
+
+// RunReady is Run, and calls ready once when all children are started, the
+// durables bound and the endpoints known to the server. It makes a Service a
+// [supervise.ReadyRunner].
+func (s *Service) RunReady(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := s.begin(ctx); err != nil {
@@ -172,7 +177,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.setState(StateDraining)
 		stopped <- time.Now()
 	}()
-	err := s.supervised(ctx)
+	err := s.supervised(ctx, ready)
 	cancel(nil)
 	left := s.cfg.DrainTimeout - time.Since(<-stopped)
 	if errors.Is(context.Cause(ctx), nats.ErrConnectionClosed) {
@@ -199,7 +204,7 @@ func (s *Service) setState(state State) {
 
 // supervised runs the tree between the first and the last answer of
 // discovery.
-func (s *Service) supervised(ctx context.Context) error {
+func (s *Service) supervised(ctx context.Context, ready func()) error {
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -210,10 +215,11 @@ func (s *Service) supervised(ctx context.Context) error {
 	defer discovery.stop()
 	return s.tree.RunReady(ctx, func() {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		if s.state == StateStarting {
 			s.state = StateReady
 		}
+		s.mu.Unlock()
+		ready()
 	})
 }
 
