@@ -43,11 +43,11 @@ func TestDocsHoldTheHelp(t *testing.T) {
 
 func help(t *testing.T, name string) string {
 	t.Helper()
-	var out bytes.Buffer
-	if code := run([]string{name, "--help"}, strings.NewReader(""), &out, &out); code != exitOK {
-		t.Fatalf("natsctl %s --help: exit code %d", name, code)
+	code, out, errOut := natsctl(t, nil, name, "--help")
+	if code != exitOK {
+		t.Fatalf("natsctl %s --help: exit code %d: %s", name, code, errOut)
 	}
-	return out.String()
+	return out
 }
 
 // Each command and flag says what it is, and the exit codes and connection

@@ -47,5 +47,3 @@ func (p *progress) clear() {
 		p.shown = false
 	}
 }
-
-func (p *progress) done() { p.clear() }

@@ -155,7 +155,7 @@ func (a *app) standalone(f func(ctx context.Context, args []string) error) func(
 }
 
 func (a *app) execute(ctx context.Context, args []string) int {
-	root := a.root()
+	root := a.root() //nolint:contextcheck // cobra hands the context to the command that runs
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

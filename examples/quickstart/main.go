@@ -54,8 +54,9 @@ func run(ctx context.Context, url string) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, cmp.Or(os.Getenv("NATS_URL"), nats.DefaultURL)); err != nil {
+	err := run(ctx, cmp.Or(os.Getenv("NATS_URL"), nats.DefaultURL))
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -52,7 +52,7 @@ func (d *demo) runOrders(open context.Context, running *background) (*ordersShop
 	if err != nil {
 		return nil, err
 	}
-	o, err := newOrders(nc, d.pace, d.cfg.Seed, d.ledger.add, d.log)
+	o, err := newOrders(nc, d.pace, d.cfg.Seed, d.ledger.add, d.log) //nolint:contextcheck // handlers get theirs with each request
 	if err != nil {
 		nc.Close()
 		return nil, err
