@@ -24,7 +24,8 @@ type Row struct {
 	Min        float64 `json:"min"` // of the ratio
 	Max        float64 `json:"max"`
 	NsPerOp    float64 `json:"ns"`
-	CPUNs      float64 `json:"cpu_ns"` // of the client's process, for each operation
+	CPUNs      float64 `json:"cpu_ns"`              // of the client's process, for each operation
+	CPURatio   float64 `json:"cpu_ratio,omitempty"` // of the same, to the base; less is better
 	P50Micros  float64 `json:"p50_us,omitempty"`
 	P50Ratio   float64 `json:"p50_ratio,omitempty"`
 	P99Micros  float64 `json:"p99_us,omitempty"`
@@ -51,6 +52,9 @@ func rows(w work, order []string, samples map[string][]sample) []Row {
 		r.Work, r.Contender = w.name, name
 		ratios := pairs(own, base, sample.rate)
 		ratio := median(ratios)
+		if !slices.ContainsFunc(base, func(s sample) bool { return s.cpu == 0 }) { // 0 is unknown, or below the clock's step
+			r.CPURatio = median(pairs(own, base, func(s sample) float64 { return float64(s.cpu) }))
+		}
 		r.Min, r.Max = slices.Min(ratios), slices.Max(ratios)
 		if w.base == baseSDK {
 			r.RatioToSDK = ratio
@@ -128,9 +132,9 @@ func writeTable(out io.Writer, w work, rows []Row) error {
 	}
 	fmt.Fprintf(out, "\n%s: %d rounds of %d, ratio to %s\n", w.name, rows[0].Rounds, rows[0].Ops, w.base)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "contender\tratio\t[min\tmax]\top/s\tns/op\tclient CPU ns\tp50 µs\tratio\tp99 µs\tallocs\tB\t")
+	fmt.Fprintln(t, "contender\tratio\t[min\tmax]\top/s\tns/op\tclient CPU ns\tratio\tp50 µs\tratio\tp99 µs\tallocs\tB\t")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t%.0f\t", r.Contender, r.RatioToRaw+r.RatioToSDK, r.Min, r.Max, r.Median, r.NsPerOp, r.CPUNs)
+		fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t%.0f\t%.2f\t", r.Contender, r.RatioToRaw+r.RatioToSDK, r.Min, r.Max, r.Median, r.NsPerOp, r.CPUNs, r.CPURatio)
 		if r.P50Micros > 0 {
 			fmt.Fprintf(t, "%.0f\t%.2f\t%.0f\t", r.P50Micros, r.P50Ratio, r.P99Micros)
 		} else {
