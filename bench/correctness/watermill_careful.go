@@ -39,9 +39,9 @@ func (push) Deploy(ctx context.Context, js jetstream.JetStream, p plan) error {
 	_, err := js.CreatePushConsumer(ctx, topic, jetstream.ConsumerConfig{
 		Durable: group, DeliverGroup: group, DeliverSubject: "deliver." + group,
 		FilterSubject: topic, AckPolicy: jetstream.AckExplicitPolicy, AckWait: p.AckWait,
-		// What waits in a client's buffer has its deadline running: no more
-		// out than handlers.
-		MaxAckPending: p.Workers * p.Instances,
+		// MaxAckPending stays at the server's 1,000. As narrow as the handlers it
+		// would spare the buffered messages' deadlines, but was tried and does
+		// worse: docs/correctness.md has the counts.
 	})
 	return err
 }
@@ -96,7 +96,6 @@ func (pull) Deploy(ctx context.Context, js jetstream.JetStream, p plan) error {
 	}
 	_, err := js.CreateConsumer(ctx, topic, jetstream.ConsumerConfig{
 		Durable: group, FilterSubject: topic, AckPolicy: jetstream.AckExplicitPolicy, AckWait: p.AckWait,
-		MaxAckPending: p.Workers * p.Instances,
 	})
 	return err
 }
@@ -116,6 +115,7 @@ func (pull) Work(ctx context.Context, t task, handle handleFunc, log *slog.Logge
 		ResourceInitializer: wmjs.ExistingConsumer(func(string, string) jetstream.ConsumerConfig {
 			return jetstream.ConsumerConfig{Name: group}
 		}, group),
+		// What waits in the client's buffer has its deadline running.
 		ConsumeOptions: []jetstream.PullConsumeOpt{jetstream.PullMaxMessages(1)},
 	})
 	if err != nil {
