@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/time/rate"
 
+	"github.com/agner-go/agner/internal/goroutine"
 	"github.com/agner-go/agner/internal/subject"
 )
 
@@ -212,7 +213,7 @@ func (l *loop) abandonAll(hung []*delivery) {
 	for _, d := range hung {
 		ids = append(ids, d.worker)
 	}
-	found := stacks(ids)
+	found := goroutine.Stacks(ids)
 	for _, d := range hung {
 		l.abandon(d, found[d.worker])
 	}

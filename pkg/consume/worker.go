@@ -3,6 +3,8 @@ package consume
 import (
 	"errors"
 	"time"
+
+	"github.com/agner-go/agner/internal/goroutine"
 )
 
 // enqueue takes a delivery in, with loop.mu held, and sees that a worker comes
@@ -58,7 +60,7 @@ func (l *loop) work() {
 			go l.work()
 		}
 	}()
-	id := goroutineID()
+	id := goroutine.ID()
 	for {
 		d := l.take(id)
 		if d == nil || !l.process(d) {

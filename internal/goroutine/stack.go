@@ -1,14 +1,15 @@
-package consume
-
+// Package goroutine finds the stack of one goroutine from outside, for reports
+// that name what hangs.
+package goroutine
 import (
 	"bytes"
 	"runtime"
 )
 
-// goroutineID is what the runtime calls this goroutine in its stack dumps. It
-// serves to find a handler's stack from outside, and nothing else; a worker asks
-// for it once.
-func goroutineID() string {
+// ID is what the runtime calls this goroutine in its stack dumps. It serves to
+// find its stack from outside, and nothing else. It takes about a microsecond:
+// ask once for a goroutine, not once for a task.
+func ID() string {
 	var buf [64]byte
 	head := buf[:runtime.Stack(buf[:], false)]
 	head, _ = bytes.CutPrefix(head, []byte("goroutine "))
@@ -23,9 +24,10 @@ const (
 	maxStack  = 8 << 10 // of one goroutine
 )
 
-// stacks finds the stacks of goroutines by their ids, in one dump. What a dump
-// of maxDump bytes does not hold is missing.
-func stacks(ids []string) map[string]string {
+// Stacks finds the stacks of goroutines by their ids, in one dump, which stops
+// the world. What a dump of 16 MiB does not hold is missing; a stack is cut at
+// 8 KiB.
+func Stacks(ids []string) map[string]string {
 	size := firstDump
 	dump := make([]byte, size)
 	n := runtime.Stack(dump, true)
