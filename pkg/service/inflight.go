@@ -29,6 +29,9 @@ type inflight struct {
 	deadline time.Duration
 	took     time.Duration // from its start to its reply
 
+	worker string // goroutine that runs it
+	hung   bool   // it was given up; guarded by its pool's lock
+
 	ended  atomic.Uint32 // an ending; 0 while it goes on
 	waited bool          // in line, before a place was free
 	hooks  atomic.Pointer[hooks]

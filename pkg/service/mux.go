@@ -33,6 +33,10 @@ type mux struct {
 	closed bool
 	idle   chan struct{} // closed when no call waits; made by close
 
+	group   []sending // to be sent by the caller that leads
+	spare   []sending // its array, while nobody uses it
+	leading bool
+
 	random [512]byte
 	unused int // bytes at the end of random
 }
@@ -42,6 +46,7 @@ type slot struct {
 	index   uint32
 	nonce   uint64         // 0: nobody waits
 	arrived chan *nats.Msg // room for one; nil means that no reply can come any more
+	err     error          // beside nil in arrived: the request was not sent
 	timer   *time.Timer
 }
 
@@ -66,7 +71,7 @@ func (x *mux) open(d time.Duration) (s *slot, nonce uint64, inbox string, err er
 		s = &slot{index: uint32(len(x.slots)), arrived: make(chan *nats.Msg, 1)} //nolint:gosec // not so many goroutines
 		x.slots = append(x.slots, s)
 	}
-	s.nonce = x.draw()
+	s.nonce, s.err = x.draw(), nil
 	var raw [tokenLen / 2]byte
 	binary.BigEndian.PutUint32(raw[:4], s.index)
 	binary.BigEndian.PutUint64(raw[4:], s.nonce)
@@ -152,6 +157,19 @@ func (x *mux) release(s *slot) {
 	if x.idle != nil && len(x.free) == len(x.slots) {
 		close(x.idle)
 		x.idle = nil
+	}
+}
+
+// fail ends the wait of a call that was not sent.
+func (x *mux) fail(s *slot, nonce uint64, err error) {
+	x.mu.Lock()
+	waits := s.nonce == nonce
+	if waits {
+		s.nonce, s.err = 0, err
+	}
+	x.mu.Unlock()
+	if waits {
+		s.arrived <- nil
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/agner-go/agner/internal/goroutine"
 )
 
 // inboxSize is the capacity of the channel between the connection and the
@@ -33,6 +35,7 @@ type pool struct {
 	free    []int       // places
 	line    line
 	early   earlyCancels
+	hung    int  // handlers that were given up and have not returned
 	aborted bool // nothing is run any more
 	over    bool // nothing can arrive any more
 	pace    pace
@@ -84,34 +87,45 @@ func (p *pool) addReader() {
 		return
 	}
 	p.workers.Go(func() {
-		if p.receive() {
-			p.park()
+		w := goroutine.ID()
+		if p.receive(w) {
+			p.park(w)
 		}
 	})
 }
 
-// park waits to be a reader, again and again.
-func (p *pool) park() {
+// park waits to be a reader, again and again. w is the worker's goroutine.
+func (p *pool) park(w string) {
 	for range p.wake {
-		if !p.receive() {
+		if !p.receive(w) {
 			return
 		}
 	}
 }
 
+// course is what a worker does after a request.
+type course uint8
+
+const (
+	toRead course = iota // it is a reader again
+	toPark               // it waits to be one
+	toEnd                // it was given up while it ran: another has its place
+)
+
 // receive is what a reader does. It returns true when the worker is parked,
-// and false when nothing can arrive any more.
-func (p *pool) receive() bool {
+// and false when nothing can arrive any more, or the worker was given up.
+func (p *pool) receive(w string) bool {
 	for m := range p.feed.in {
 		x := p.srv.accept(p.ep, m)
 		if x == nil {
 			continue
 		}
+		x.worker = w
 		place, v := p.admit(x)
 		switch v {
 		case toRun:
-			if !p.run(x, place) {
-				return true
+			if c := p.run(x, place, w); c != toRead {
+				return c == toPark
 			}
 		case toRefuse:
 			p.srv.refuse(p.ep, x)
@@ -130,33 +144,39 @@ func (p *pool) receive() bool {
 	return false
 }
 
-// run serves x, and what is in line after it. Then the worker is a reader
-// again, or parked.
-func (p *pool) run(x *inflight, place int) (reader bool) {
+// run serves x, and what is in line after it.
+func (p *pool) run(x *inflight, place int, w string) (then course) {
 	returned := false
 	defer func() {
 		// A handler that ends its goroutine (runtime.Goexit) takes this worker
 		// with it, and nothing else.
-		if !returned {
-			p.workers.Go(func() { p.resume(place) })
+		if !returned && !p.returnedLate(x) {
+			p.workers.Go(func() { p.resume(x, place) })
 		}
 	}()
 	for x != nil {
 		p.srv.serve(p.ep, x)
-		x, reader = p.next(place)
+		if p.returnedLate(x) {
+			returned = true
+			return toEnd
+		}
+		p.note(x)
+		x, then = p.next(place, w)
 	}
 	returned = true
-	return reader
+	return then
 }
 
-// resume takes over from a worker whose handler ended its goroutine.
-func (p *pool) resume(place int) {
-	x, reader := p.next(place)
+// resume takes over from a worker whose handler ended its goroutine, or hangs.
+func (p *pool) resume(after *inflight, place int) {
+	w := goroutine.ID()
+	p.note(after)
+	x, then := p.next(place, w)
 	if x != nil {
-		reader = p.run(x, place)
+		then = p.run(x, place, w)
 	}
-	if !reader || p.receive() {
-		p.park()
+	if then == toPark || then == toRead && p.receive(w) {
+		p.park(w)
 	}
 }
 
@@ -187,13 +207,18 @@ func (p *pool) admit(x *inflight) (place int, v verdict) {
 	return place, toRun
 }
 
-// next ends the request at place and returns the next in line to run there.
-// Without one it gives the place back, and tells whether the worker is a
-// reader again or parked.
-func (p *pool) next(place int) (x *inflight, reader bool) {
+// note learns how long a request took.
+func (p *pool) note(x *inflight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pace.note(p.running[place].took)
+	p.pace.note(x.took)
+}
+
+// next takes the next in line to run at place. Without one it gives the place
+// back, and tells whether the worker is a reader again or parked.
+func (p *pool) next(place int, w string) (x *inflight, then course) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for {
 		x = p.line.pop()
 		if x != nil && x.ended.Load() != 0 { // given up meanwhile
@@ -201,15 +226,16 @@ func (p *pool) next(place int) (x *inflight, reader bool) {
 		}
 		p.running[place] = x
 		if x != nil {
-			return x, false
+			x.worker = w
+			return x, toRead
 		}
 		p.free = append(p.free, place)
 		if p.readers < p.pace.readers() {
 			p.readers++
-			return nil, true
+			return nil, toRead
 		}
 		p.parked++
-		return nil, false
+		return nil, toPark
 	}
 }
 

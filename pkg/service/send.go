@@ -96,21 +96,9 @@ func (c *Client) subject(r *Request) string {
 	return a.instance(r.Endpoint, r.Instance)
 }
 
-// publish sends a request, of a cast without an inbox.
-func (c *Client) publish(ctx context.Context, r *Request, inbox string) error {
-	h := withCause(ctx, r.Header)
-	switch {
-	case len(h) > 0:
-	case inbox == "":
-		return c.nc.Publish(c.subject(r), r.Data)
-	default:
-		return c.nc.PublishRequest(c.subject(r), inbox, r.Data)
-	}
-	return c.nc.PublishMsg(&nats.Msg{Subject: c.subject(r), Reply: inbox, Data: r.Data, Header: h})
-}
-
 func (c *Client) cast(ctx context.Context, r *Request) error {
-	if err := c.publish(ctx, r, ""); err != nil {
+	m := nats.Msg{Subject: c.subject(r), Data: r.Data, Header: withCause(ctx, r.Header)}
+	if err := c.nc.PublishMsg(&m); err != nil {
 		return failed(r.target(), sendCode(err), err)
 	}
 	return nil
@@ -123,7 +111,8 @@ func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bound
 		return nil, failed(r.target(), sendCode(err), err)
 	}
 	defer c.mux.release(s)
-	if err := c.publish(ctx, r, inbox); err != nil {
+	request := sending{slot: s, nonce: nonce, subject: c.subject(r), inbox: inbox, header: withCause(ctx, r.Header), data: r.Data}
+	if err := c.mux.send(request); err != nil {
 		c.mux.giveUp(s, nonce)
 		return nil, failed(r.target(), sendCode(err), err)
 	}
@@ -134,6 +123,9 @@ func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bound
 	}
 	select {
 	case m := <-s.arrived:
+		if m == nil {
+			return nil, c.lost(r, s)
+		}
 		return c.result(r, m)
 	case <-ctx.Done():
 	case <-expired:
@@ -160,15 +152,20 @@ func (c *Client) abandon(ctx context.Context, r *Request, inbox string) error {
 	return failed(r.target(), code, fmt.Errorf("no reply: %w", err))
 }
 
-// result reads a reply; nil stands for none that can come.
-func (c *Client) result(r *Request, m *nats.Msg) ([]byte, error) {
-	if m == nil {
-		err := nats.ErrConnectionClosed
-		if !c.nc.IsClosed() {
-			err = ErrClosed
-		}
-		return nil, failed(r.target(), CodeCanceled, fmt.Errorf("no reply: %w", err))
+// lost is the error of a call whose wait ended without a reply: it was not
+// sent, or none can come any more.
+func (c *Client) lost(r *Request, s *slot) error {
+	switch {
+	case s.err != nil:
+		return failed(r.target(), sendCode(s.err), s.err)
+	case c.nc.IsClosed():
+		return failed(r.target(), CodeCanceled, fmt.Errorf("no reply: %w", nats.ErrConnectionClosed))
 	}
+	return failed(r.target(), CodeCanceled, fmt.Errorf("no reply: %w", ErrClosed))
+}
+
+// result reads a reply.
+func (c *Client) result(r *Request, m *nats.Msg) ([]byte, error) {
 	if len(m.Header) == 0 {
 		return m.Data, nil
 	}
