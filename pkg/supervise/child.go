@@ -38,9 +38,6 @@ func (r Restart) String() string {
 	}
 }
 
-// MarshalText writes r as [Restart.String] does.
-func (r Restart) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
-
 // OnStuck says what follows when a child has outlived its shutdown timeout
 // and was abandoned. A goroutine cannot be killed, so the old run goes on.
 type OnStuck uint8

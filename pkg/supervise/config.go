@@ -40,9 +40,6 @@ func (s Strategy) String() string {
 	}
 }
 
-// MarshalText writes s as [Strategy.String] does.
-func (s Strategy) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
 // AutoShutdown says whether a supervisor ends when its significant children
 // have ended by themselves: normally if they are [Transient], in any way if
 // they are [Temporary].
@@ -95,7 +92,7 @@ type Config struct {
 	// below it, in order and one at a time, on a goroutine of its own. It may
 	// call the supervisor's methods. Run returns after the last event was
 	// delivered, so a hook must not wait for Run, and if it blocks, Run does.
-	// When more than 65,536 events wait, further ones are dropped and counted.
+	// When more than 32,768 events wait, further ones are dropped and counted.
 	OnEvent func(Event)
 }
 

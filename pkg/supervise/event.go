@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/pprof"
+	"sync"
 	"time"
 )
 
@@ -18,30 +19,54 @@ type Event struct {
 	To          State     `json:"to"`
 	Err         error     `json:"-"`            // what led to it, if anything went wrong
 	NextRestart time.Time `json:"next_restart"` // with StateBackoff, else zero
-
-	passed bool // comes from a supervisor below, which has logged it
 }
 
-const maxEvents = 65536
+// maxEvents is about 5 MB: enough for 10,000 children that start at once.
+const maxEvents = 32768
 
-// queue holds events until the goroutine that delivers them, which exists
-// only while there are any, has come to them. Guarded by the supervisor's mu.
+// queue holds events until the goroutine that delivers them, which exists only
+// while there are any, has come to them. Its lock is the last one to be taken:
+// nothing else is locked, and nobody is called, while it is held.
 type queue struct {
-	waiting []Event
+	mu      sync.Mutex
+	limit   int
+	waiting []queued
 	idle    chan struct{} // closed when the goroutine ends; nil if there is none
 	dropped uint64
 }
 
-// emit queues an event if anybody wants to know.
+type queued struct {
+	event Event
+	log   *slog.Logger // nil for an event from a supervisor below, which has logged it
+}
+
+// emit queues an event here and above, if anybody wants to know. The caller
+// holds s.mu, so that events stand in every queue in the order in which they
+// happened: what happens above because of this one, happens later.
 func (s *Supervisor) emit(e Event) {
-	if s.scope == nil {
+	sc := s.scope
+	if sc == nil {
 		return // before the first Run
 	}
-	if !s.scope.watched && (e.passed || !s.scope.log.Enabled(s.base, e.level())) {
-		return
+	q := queued{event: e}
+	if sc.log.Enabled(context.Background(), e.level()) {
+		q.log = sc.log
 	}
+	for ; ; sc, q.log = sc.up.scope, nil {
+		if sc.sup.cfg.OnEvent != nil || q.log != nil {
+			sc.sup.enqueue(q)
+		}
+		if sc.up == nil {
+			return
+		}
+	}
+}
+
+func (s *Supervisor) enqueue(e queued) {
 	q := &s.events
-	if len(q.waiting) >= maxEvents {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) >= q.limit {
 		q.dropped++
 		return
 	}
@@ -52,41 +77,47 @@ func (s *Supervisor) emit(e Event) {
 	}
 }
 
-// deliver hands events out, in order, without holding the lock.
+// deliver hands events out until there are none.
 func (s *Supervisor) deliver() {
 	// Whoever caused the event started this goroutine: take off its labels.
 	pprof.SetGoroutineLabels(context.Background())
+	q := &s.events
 	for {
-		s.mu.Lock()
-		batch, sc := s.events.waiting, s.scope
-		s.events.waiting = nil
+		q.mu.Lock()
+		batch := q.waiting
+		q.waiting = nil
 		if len(batch) == 0 {
-			close(s.events.idle)
-			s.events.idle = nil
-			s.mu.Unlock()
+			close(q.idle)
+			q.idle = nil
+			q.mu.Unlock()
 			return
 		}
-		s.mu.Unlock()
+		q.mu.Unlock()
 		for _, e := range batch {
-			if !e.passed {
-				e.write(sc.log)
+			if e.log != nil {
+				e.event.write(e.log)
 			}
 			if s.cfg.OnEvent != nil {
-				s.cfg.OnEvent(e)
-			}
-			if sc.up != nil {
-				e.passed = true
-				sc.up.scope.sup.pass(e)
+				s.cfg.OnEvent(e.event)
 			}
 		}
 	}
 }
 
-// pass takes an event from a supervisor below.
-func (s *Supervisor) pass(e Event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.emit(e)
+// flush waits until all events so far are delivered.
+func (q *queue) flush() {
+	q.mu.Lock()
+	idle := q.idle
+	q.mu.Unlock()
+	if idle != nil {
+		<-idle
+	}
+}
+
+func (q *queue) lost() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped
 }
 
 func (e Event) level() slog.Level {
@@ -101,10 +132,6 @@ func (e Event) level() slog.Level {
 }
 
 func (e Event) write(log *slog.Logger) {
-	ctx, level := context.Background(), e.level()
-	if !log.Enabled(ctx, level) {
-		return
-	}
 	attrs := []slog.Attr{
 		slog.String("path", e.Path), slog.String("from", string(e.From)), slog.String("to", string(e.To)),
 	}
@@ -122,5 +149,5 @@ func (e Event) write(log *slog.Logger) {
 	case errors.As(e.Err, &panicked):
 		attrs = append(attrs, slog.String("stack", panicked.Stack))
 	}
-	log.LogAttrs(ctx, level, "supervise: "+string(e.To), attrs...)
+	log.LogAttrs(context.Background(), e.level(), "supervise: "+string(e.To), attrs...)
 }

@@ -258,7 +258,7 @@ func (st *stage) abort() {
 }
 
 func TestModel(t *testing.T) {
-	steps, seed := setting(t, "AGNER_MODEL_STEPS", 20_000), setting(t, "AGNER_MODEL_SEED", int(time.Now().UnixNano()))
+	steps, seed := setting(t, "AGNER_MODEL_STEPS", 12_000), setting(t, "AGNER_MODEL_SEED", int(time.Now().UnixNano()))
 	t.Logf("AGNER_MODEL_STEPS=%d AGNER_MODEL_SEED=%d", steps, seed)
 	const perPlay = 80
 	for name, value := range map[string]string{

@@ -44,7 +44,7 @@ type Status struct {
 	Path        string      `json:"path"`
 	State       State       `json:"state"`
 	Since       time.Time   `json:"since"`
-	Restart     Restart     `json:"restart"`                // class of a child
+	Restart     string      `json:"restart,omitempty"`      // class of a child
 	Starts      uint64      `json:"starts"`                 // runs of a child, also in earlier Runs of its supervisor
 	Restarts    uint64      `json:"restarts"`               // of these, by the supervisor
 	NextRestart *time.Time  `json:"next_restart,omitempty"` // in state backoff
@@ -57,7 +57,7 @@ type Status struct {
 
 // SupervisorStatus is what only a supervisor has.
 type SupervisorStatus struct {
-	Strategy       Strategy      `json:"strategy"`
+	Strategy       string        `json:"strategy"`
 	RestartsUsed   int           `json:"restarts_used"` // of the budget, in the window that ends now
 	MaxRestarts    int           `json:"max_restarts"`
 	Period         time.Duration `json:"period_ns"`
@@ -145,15 +145,15 @@ func (s *Supervisor) own(path string) (Status, []Runner) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sup := &SupervisorStatus{
-		Strategy: s.cfg.Strategy, MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,
-		RestartsUsed: len(s.inWindow(time.Now())), AbandonedTotal: s.abandons, EventsDropped: s.events.dropped,
+		Strategy: s.cfg.Strategy.String(), MaxRestarts: s.cfg.MaxRestarts, Period: s.cfg.Period,
+		RestartsUsed: len(s.inWindow(time.Now())), AbandonedTotal: s.abandons, EventsDropped: s.events.lost(),
 	}
 	st := Status{Name: s.cfg.Name, Path: path, State: s.state, Since: s.since, Supervisor: sup}
 	var runners []Runner
 	if s.scope == nil { // never run
 		for _, spec := range s.initial {
 			st.Children = append(st.Children, Status{
-				Name: spec.Name, Path: path + "/" + spec.Name, State: StateIdle, Restart: spec.Restart,
+				Name: spec.Name, Path: path + "/" + spec.Name, State: StateIdle, Restart: spec.Restart.String(),
 			})
 			runners = append(runners, spec.Runner)
 		}
@@ -169,7 +169,7 @@ func (s *Supervisor) own(path string) (Status, []Runner) {
 
 func (c *slot) status(path string) Status {
 	st := Status{
-		Name: c.spec.Name, Path: path, State: c.state, Since: c.since, Restart: c.spec.Restart,
+		Name: c.spec.Name, Path: path, State: c.state, Since: c.since, Restart: c.spec.Restart.String(),
 		Starts: c.starts, Restarts: c.restarts,
 	}
 	if !c.next.IsZero() {

@@ -60,7 +60,7 @@ func New(cfg Config, children ...Child) (*Supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("supervise: new %q: %w", cfg.Name, err)
 	}
-	s := &Supervisor{cfg: resolved, state: StateIdle, path: resolved.Name}
+	s := &Supervisor{cfg: resolved, state: StateIdle, path: resolved.Name, events: queue{limit: maxEvents}}
 	seen := make(map[string]bool, len(children))
 	for _, c := range children {
 		c, err := c.resolve(&s.cfg)
@@ -144,14 +144,13 @@ func (s *Supervisor) begin(ctx context.Context) (up, done chan struct{}, err err
 // inherited is what a supervisor takes from the one above if its own
 // configuration leaves it open.
 type inherited struct {
-	gate    Gate
-	log     *slog.Logger
-	watched bool // a hook here or above wants the events
+	gate Gate
+	log  *slog.Logger
 }
 
 // enter finds the supervisor's place in the tree from the context.
 func (s *Supervisor) enter(ctx context.Context) {
-	sc := &scope{sup: s, inherited: inherited{gate: s.cfg.Gate, log: s.cfg.Logger, watched: s.cfg.OnEvent != nil}}
+	sc := &scope{sup: s, inherited: inherited{gate: s.cfg.Gate, log: s.cfg.Logger}}
 	s.path, s.scope, s.nested = s.cfg.Name, sc, false
 	if l, ok := ctx.Value(lineageKey{}).(*lineage); ok {
 		sc.up = l
@@ -165,7 +164,6 @@ func (s *Supervisor) enter(ctx context.Context) {
 		if sc.log == nil {
 			sc.log = l.scope.log
 		}
-		sc.watched = sc.watched || l.scope.watched
 	}
 	if sc.log == nil {
 		sc.log = slog.Default()
@@ -212,11 +210,8 @@ func (s *Supervisor) end() error {
 	} else {
 		s.become(StateStopped, err)
 	}
-	idle := s.events.idle
 	s.mu.Unlock()
-	if idle != nil {
-		<-idle
-	}
+	s.events.flush()
 	s.mu.Lock()
 	s.busy = false
 	s.mu.Unlock()
