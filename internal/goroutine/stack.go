@@ -1,6 +1,7 @@
 // Package goroutine finds the stack of one goroutine from outside, for reports
 // that name what hangs.
 package goroutine
+
 import (
 	"bytes"
 	"runtime"

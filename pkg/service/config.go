@@ -10,6 +10,7 @@ import (
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/publish"
+	"github.com/agner-go/agner/pkg/supervise"
 )
 
 // Defaults of Config and ClientConfig.
@@ -63,6 +64,13 @@ type Config struct {
 	// before their contexts are cancelled. Default 25 s, below the 30 s that
 	// platforms usually grant.
 	DrainTimeout time.Duration
+
+	// Supervision says how often children are restarted, how fast, and which
+	// of them together, before Run gives up: of the service's own tree (events,
+	// calls, and what Add added) and of its endpoints; Consume.Supervision is
+	// for the subscriptions. Name, Gate, Template and Logger are filled in. The
+	// zero value is supervise's: each on its own, five restarts in a minute.
+	Supervision supervise.Config
 
 	// Interceptors wrap every endpoint, ClientInterceptors every call of
 	// [Service.Client]. The first is the outermost.

@@ -125,7 +125,7 @@ func TestHungHandlerIsNamed(t *testing.T) {
 	<-began
 	err := svc.stop()
 	var stuck *supervise.StuckError
-	if !errors.As(err, &stuck) || stuck.Path != "slow/calls" {
+	if !errors.As(err, &stuck) || stuck.Path != "slow/calls/hang" {
 		t.Errorf("got %v", err)
 	}
 	close(block)

@@ -150,28 +150,23 @@ func (p *pool) run(x *inflight, place int, w string) (then course) {
 	defer func() {
 		// A handler that ends its goroutine (runtime.Goexit) takes this worker
 		// with it, and nothing else.
-		if !returned && !p.returnedLate(x) {
+		if !returned {
 			p.workers.Go(func() { p.resume(x, place) })
 		}
 	}()
 	for x != nil {
 		p.srv.serve(p.ep, x)
-		if p.returnedLate(x) {
-			returned = true
-			return toEnd
-		}
-		p.note(x)
-		x, then = p.next(place, w)
+		x, then = p.next(x, place, w)
 	}
 	returned = true
 	return then
 }
 
-// resume takes over from a worker whose handler ended its goroutine, or hangs.
-func (p *pool) resume(after *inflight, place int) {
+// resume takes over from a worker whose handler ended its goroutine with the
+// request done, or, with a nil one, hangs.
+func (p *pool) resume(done *inflight, place int) {
 	w := goroutine.ID()
-	p.note(after)
-	x, then := p.next(place, w)
+	x, then := p.next(done, place, w)
 	if x != nil {
 		then = p.run(x, place, w)
 	}
@@ -207,18 +202,19 @@ func (p *pool) admit(x *inflight) (place int, v verdict) {
 	return place, toRun
 }
 
-// note learns how long a request took.
-func (p *pool) note(x *inflight) {
+// next ends the request that is done at place and returns the next in line to
+// run there. Without one it gives the place back, and tells what the worker
+// does then.
+func (p *pool) next(done *inflight, place int, w string) (x *inflight, then course) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pace.note(x.took)
-}
-
-// next takes the next in line to run at place. Without one it gives the place
-// back, and tells whether the worker is a reader again or parked.
-func (p *pool) next(place int, w string) (x *inflight, then course) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if done != nil {
+		if done.hung {
+			p.hung--
+			return nil, toEnd
+		}
+		p.pace.note(done.took)
+	}
 	for {
 		x = p.line.pop()
 		if x != nil && x.ended.Load() != 0 { // given up meanwhile

@@ -33,7 +33,7 @@ type server struct {
 	born   time.Time // origin of the clock of its requests
 	drain  time.Duration
 	values context.Context //nolint:containedctx // parent of the handlers' contexts, never cancelled
-	pools  []*pool
+	pools  []atomic.Pointer[pool] // by endpoint; nil until it has started
 
 	badReplies  *atomic.Int64
 	badReplyLog everySecond
@@ -48,42 +48,49 @@ func (e *everySecond) allow() bool {
 	return now-last >= int64(time.Second) && e.last.CompareAndSwap(last, now)
 }
 
-// run takes calls until ctx ends, then drains: no new ones, those that came
-// are finished within the drain timeout. It returns nil after a clean drain.
-func (s *server) run(ctx context.Context, ready func()) error {
-	cancels, err := listen(s.nc, cancelInbox, s.onCancel, s.addr.cancel())
-	if err != nil {
-		return fmt.Errorf("service %s: %w", s.id.Name, err)
-	}
-	defer cancels.stop()
-	if err := s.open(ctx); err != nil {
-		return errors.Join(fmt.Errorf("service %s: %w", s.id.Name, err), s.stop(ctx))
+// serveEndpoint takes the calls of one endpoint until ctx ends, then drains: no
+// new ones, those that came are finished within the drain timeout. It returns
+// nil after a clean drain.
+func (s *server) serveEndpoint(ctx context.Context, i int, ep *endpoint, ready func()) error {
+	p := newPool(s, ep)
+	s.pools[i].Store(p)
+	if err := s.open(ctx, p); err != nil {
+		return errors.Join(fmt.Errorf("service %s: endpoint %s: %w", s.id.Name, ep.name, err), s.stop(ctx, p))
 	}
 	ready()
-	select {
-	case <-ctx.Done():
-		return s.stop(ctx)
-	case <-s.pools[0].feed.closed: // nobody but the connection ends it here
-		err := fmt.Errorf("service %s: endpoints: %w", s.id.Name, nats.ErrConnectionClosed)
-		return errors.Join(err, s.stop(ctx))
+	look := time.NewTicker(hangLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.stop(ctx, p)
+		case <-p.feed.closed: // nobody but the connection ends it here
+			err := fmt.Errorf("service %s: endpoint %s: %w", s.id.Name, ep.name, nats.ErrConnectionClosed)
+			return errors.Join(err, s.stop(ctx, p))
+		case <-look.C:
+			if err := p.giveUpHung(); err != nil {
+				// Those that hang are not waited for: that is what they do.
+				p.feed.seal()
+				s.breakOff(p)
+				return fmt.Errorf("service %s: %w", s.id.Name, err)
+			}
+		}
 	}
 }
 
-// open subscribes each pool to its endpoint's three subjects: any instance,
-// this one, each. It returns when the server knows, so that a call made after
-// it is answered.
-func (s *server) open(ctx context.Context) error {
+// open subscribes a pool to its endpoint's three subjects: any instance, this
+// one, each. It returns when the server knows, so that a call made after it is
+// answered.
+func (s *server) open(ctx context.Context, p *pool) error {
 	before := s.nc.LastError()
-	for _, p := range s.pools {
-		p.start()
-		for _, sub := range []struct{ subject, queue string }{
-			{s.addr.any(p.ep.name), queueGroup},
-			{s.addr.instance(p.ep.name, s.id.Instance), ""},
-			{s.addr.instance(p.ep.name, instanceAll), ""},
-		} {
-			if err := p.feed.add(sub.subject, sub.queue); err != nil {
-				return err
-			}
+	p.start()
+	for _, sub := range []struct{ subject, queue string }{
+		{s.addr.any(p.ep.name), queueGroup},
+		{s.addr.instance(p.ep.name, s.id.Instance), ""},
+		{s.addr.instance(p.ep.name, instanceAll), ""},
+	} {
+		if err := p.feed.add(sub.subject, sub.queue); err != nil {
+			return err
 		}
 	}
 	if err := flush(ctx, s.nc); err != nil && ctx.Err() == nil {
@@ -91,7 +98,7 @@ func (s *server) open(ctx context.Context) error {
 	}
 	// The server refuses a subscription with an error that belongs to none.
 	if err := s.nc.LastError(); err != before && errors.Is(err, nats.ErrPermissionViolation) { //nolint:errorlint // asks whether it is a new one
-		return fmt.Errorf("subscribe to endpoints: %w", err)
+		return fmt.Errorf("subscribe: %w", err)
 	}
 	return nil
 }
@@ -99,31 +106,26 @@ func (s *server) open(ctx context.Context) error {
 // stop ends the taking of calls and waits for those that came. Near the end of
 // the drain timeout the handlers' contexts are cancelled; it does not return
 // while one runs, so that a supervisor can name the handler that hangs.
-func (s *server) stop(ctx context.Context) error {
+func (s *server) stop(ctx context.Context, p *pool) error {
 	ctx = context.WithoutCancel(ctx)
 	soft, cancel := context.WithTimeout(ctx, s.drain-s.drain/10)
 	defer cancel()
-	for _, p := range s.pools {
-		p.feed.seal()
-		p.feed.drain()
-	}
-	clean := true
-	for _, p := range s.pools {
-		clean = p.finish(soft) && clean
-	}
-	if clean {
+	p.feed.seal()
+	p.feed.drain()
+	if p.finish(soft) {
 		return flushAtEnd(ctx, s.nc)
 	}
-	for _, p := range s.pools {
-		p.feed.close()
-		for _, x := range p.abort() {
-			s.refuse(p.ep, x)
-		}
+	s.breakOff(p)
+	p.finish(ctx)
+	return errors.Join(fmt.Errorf("service %s: endpoint %s: %w", s.id.Name, p.ep.name, ErrDrainTimeout), flushAtEnd(ctx, s.nc))
+}
+
+// breakOff cancels what runs and refuses what waits.
+func (s *server) breakOff(p *pool) {
+	p.feed.close()
+	for _, x := range p.abort() {
+		s.refuse(p.ep, x)
 	}
-	for _, p := range s.pools {
-		p.finish(ctx)
-	}
-	return errors.Join(fmt.Errorf("service %s: %w", s.id.Name, ErrDrainTimeout), flushAtEnd(ctx, s.nc))
 }
 
 // onCancel is told by a caller that it gave up: the body is its reply inbox.
@@ -133,8 +135,8 @@ func (s *server) onCancel(m *nats.Msg) {
 		return
 	}
 	now := time.Now()
-	for _, p := range s.pools {
-		if p.cancel(inbox, now) {
+	for i := range s.pools {
+		if p := s.pools[i].Load(); p != nil && p.cancel(inbox, now) {
 			return
 		}
 	}

@@ -16,6 +16,7 @@ type stats struct {
 	expired  atomic.Int64 // dropped because their time was up
 	canceled atomic.Int64 // given up by the caller, running or not
 	panics   atomic.Int64
+	hung     atomic.Int64           // ignored their deadline and were given up
 	last     atomic.Pointer[string] // text of the last error
 }
 
@@ -41,6 +42,7 @@ type EndpointStatus struct {
 	Expired     int64         `json:"expired"`            // dropped before they ran, their time was up
 	Canceled    int64         `json:"canceled"`           // given up by the caller
 	Panics      int64         `json:"panics"`
+	Hung        int64         `json:"hung"`    // ignored their deadline; another worker took the place
 	Dropped     int           `json:"dropped"` // by nats.go, as this process got no CPU; of this Run
 	LastError   string        `json:"last_error,omitempty"`
 }
@@ -54,6 +56,7 @@ func (s *stats) snapshot(into *EndpointStatus) {
 	into.Expired = s.expired.Load()
 	into.Canceled = s.canceled.Load()
 	into.Panics = s.panics.Load()
+	into.Hung = s.hung.Load()
 	if t := s.last.Load(); t != nil {
 		into.LastError = *t
 	}

@@ -62,8 +62,10 @@ func (s *Service) endpointStatus() []EndpointStatus {
 		}
 		ep.stats.snapshot(&e)
 		if server != nil {
-			e.Running, e.Waiting = server.pools[i].load()
-			e.Dropped = server.pools[i].feed.dropped()
+			if p := server.pools[i].Load(); p != nil {
+				e.Running, e.Waiting = p.load()
+				e.Dropped = p.feed.dropped()
+			}
 		}
 		all = append(all, e)
 	}

@@ -2,11 +2,12 @@ package service
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
+	"github.com/agner-go/agner/internal/connection"
+	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/supervise"
 )
 
@@ -24,29 +25,78 @@ func (s *Service) newTree(added []supervise.Child) (*supervise.Supervisor, error
 	if s.consumer != nil {
 		children = append(children, supervise.Child{
 			Name:     childEvents,
-			Runner:   s.untilStopping(s.consumer.RunReady),
+			Runner:   events{s.untilStopping(s.consumer.RunReady), s.consumer},
 			Shutdown: s.cfg.Consume.DrainTimeout + time.Second, // it ends by itself before
 		})
 	}
 	if len(s.endpoints) > 0 {
 		children = append(children, supervise.Child{
-			Name:     childCalls,
-			Runner:   supervise.ReadyFunc(s.runCalls),
-			Shutdown: s.cfg.DrainTimeout,
+			Name:   childCalls,
+			Runner: &calls{service: s},
 		})
 	}
-	return supervise.New(supervise.Config{
-		Name: s.id.Name, Logger: s.log, Gate: gate{s.nc},
-	}, children...)
+	root := s.cfg.Supervision
+	root.Name, root.Logger, root.Template = s.id.Name, s.log, nil
+	root.Gate = connection.NewGate(s.nc, nil)
+	return supervise.New(root, children...)
 }
 
-// runCalls serves the endpoints.
-func (s *Service) runCalls(ctx context.Context, ready func()) error {
-	s.mu.Lock()
+// events is the child that handles events; its subscriptions are its children.
+type events struct {
+	supervise.ReadyFunc
+	consumer *consume.Consumer
+}
+
+// Status implements supervise.Tree.
+func (e events) Status() supervise.Status { return e.consumer.Tree() }
+
+// calls is the child that takes calls; each endpoint is a child of its.
+type calls struct {
+	service *Service
+	tree    atomic.Pointer[supervise.Supervisor] // of the latest run
+}
+
+// Status implements supervise.Tree.
+func (c *calls) Status() supervise.Status {
+	if tree := c.tree.Load(); tree != nil {
+		return tree.Status()
+	}
+	return supervise.Status{}
+}
+
+// Run implements supervise.Runner.
+func (c *calls) Run(ctx context.Context) error { return c.RunReady(ctx, func() {}) }
+
+// RunReady implements supervise.ReadyRunner.
+func (c *calls) RunReady(ctx context.Context, ready func()) error {
+	s := c.service
 	server := s.newServer(ctx)
+	cancels, err := listen(s.nc, cancelInbox, server.onCancel, s.addr.cancel())
+	if err != nil {
+		return fmt.Errorf("service %s: %w", s.id.Name, err)
+	}
+	defer cancels.stop()
+	children := make([]supervise.Child, 0, len(s.endpoints))
+	for i, ep := range s.endpoints {
+		children = append(children, supervise.Child{
+			Name:     ep.name,
+			Shutdown: s.cfg.DrainTimeout,
+			Runner: s.untilStopping(func(ctx context.Context, ready func()) error {
+				return server.serveEndpoint(ctx, i, ep, ready)
+			}),
+		})
+	}
+	tree := s.cfg.Supervision
+	tree.Name, tree.Logger, tree.Template = childCalls, s.log, nil
+	sup, err := supervise.New(tree, children...)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", s.id.Name, err)
+	}
+	c.tree.Store(sup)
+	s.mu.Lock()
 	s.server = server
 	s.mu.Unlock()
-	return s.untilStopping(server.run)(ctx, ready)
+	return sup.RunReady(ctx, ready)
 }
 
 func (s *Service) newServer(ctx context.Context) *server {
@@ -54,9 +104,7 @@ func (s *Service) newServer(ctx context.Context) *server {
 		nc: s.nc, addr: s.addr, id: s.id, guard: s.guard, log: s.log,
 		born: time.Now(), drain: s.cfg.DrainTimeout, values: context.WithoutCancel(ctx), badReplies: &s.badReplies,
 	}
-	for _, ep := range s.endpoints {
-		srv.pools = append(srv.pools, newPool(srv, ep))
-	}
+	srv.pools = make([]atomic.Pointer[pool], len(s.endpoints))
 	return srv
 }
 
@@ -77,30 +125,4 @@ func (s *Service) untilStopping(run supervise.ReadyFunc) supervise.ReadyFunc {
 		}
 		return err
 	}
-}
-
-// gate holds restarts back while nats.go reconnects. A connection that is
-// closed for good does not: Run ends with it.
-type gate struct{ nc *nats.Conn }
-
-// Open tells whether work can be done, or has to fail.
-func (g gate) Open() bool { return !g.nc.IsReconnecting() }
-
-// Wait returns once Open holds.
-func (g gate) Wait(ctx context.Context) error {
-	status := g.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer g.nc.RemoveStatusListener(status)
-	for !g.Open() {
-		select {
-		case <-status:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// Blames tells which failures only a lost connection explains.
-func (g gate) Blames(err error) bool {
-	return errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionReconnecting)
 }
