@@ -134,6 +134,7 @@ func (c *swallowed) Write(p []byte) (int, error) {
 // defaults take minutes.
 func TestConnectNoticesBlackHole(t *testing.T) {
 	testserver.Bubble(t, func(t *testing.T, srv *testserver.Server) {
+		t.Helper()
 		hole := &blackHole{srv: srv, dead: make(chan struct{})}
 		lost := make(chan time.Time, 1)
 		nc := connect(t, "nats://127.0.0.1:4222", nats.InProcessServer(hole),

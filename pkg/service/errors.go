@@ -71,8 +71,8 @@ func (e *Error) Unwrap() error { return e.err }
 // Is makes an error of a context out of the code that stands for it, so that
 // errors.Is(err, context.DeadlineExceeded) holds whichever side saw it first.
 func (e *Error) Is(target error) bool {
-	return e.Code == CodeDeadlineExceeded && target == context.DeadlineExceeded || //nolint:errorlint // as errors.Is asks
-		e.Code == CodeCanceled && target == context.Canceled //nolint:errorlint // as errors.Is asks
+	return e.Code == CodeDeadlineExceeded && target == context.DeadlineExceeded ||
+		e.Code == CodeCanceled && target == context.Canceled
 }
 
 // Errorf makes the error by which a handler tells its caller what is wrong.

@@ -17,15 +17,15 @@ import (
 
 // hijackServer has two users: one runs services and may use JetStream, the
 // other may do nothing but send calls and discovery requests.
-func hijackServer(t *testing.T) (srv *testserver.Server, owner, attacker *nats.Conn) {
+func hijackServer(t *testing.T) (owner, attacker *nats.Conn) {
 	t.Helper()
-	srv = testserver.Start(t, testserver.Conf(`
+	srv := testserver.Start(t, testserver.Conf(`
 		authorization { users: [
 			{ user: owner, password: o }
 			{ user: attacker, password: a, permissions: {
 				publish: ["svc.x", "rpc.>", "$SRV.>"], subscribe: ["_INBOX.>"] } }
 		] }`), testserver.Client(nats.UserInfo("owner", "o")))
-	return srv, srv.Connect(t), srv.Connect(t, nats.UserInfo("attacker", "a"))
+	return srv.Connect(t), srv.Connect(t, nats.UserInfo("attacker", "a"))
 }
 
 func makeStream(t *testing.T, nc *nats.Conn, name, subject string) jetstream.Stream {
@@ -64,7 +64,7 @@ func TestReplyHijackWorksOnNaiveService(t *testing.T) {
 	for _, body := range []string{"", "{}"} {
 		t.Run(fmt.Sprintf("body=%q", body), func(t *testing.T) {
 			t.Parallel()
-			_, owner, attacker := hijackServer(t)
+			owner, attacker := hijackServer(t)
 			s := makeStream(t, owner, "S", "orders")
 			if _, err := owner.Subscribe("svc.x", func(m *nats.Msg) { _ = m.Respond([]byte(body)) }); err != nil {
 				t.Fatal(err)
@@ -80,7 +80,7 @@ func TestReplyHijackWorksOnNaiveService(t *testing.T) {
 	}
 	t.Run("micro", func(t *testing.T) {
 		t.Parallel()
-		_, owner, attacker := hijackServer(t)
+		owner, attacker := hijackServer(t)
 		s := makeStream(t, owner, "S", "orders")
 		svc, err := micro.AddService(owner, micro.Config{Name: "naive", Version: "1.0.0"})
 		if err != nil {
@@ -99,7 +99,7 @@ func TestReplyHijackWorksOnNaiveService(t *testing.T) {
 
 func TestReplyHijackFailsOnService(t *testing.T) {
 	t.Parallel()
-	_, owner, attacker := hijackServer(t)
+	owner, attacker := hijackServer(t)
 	s := makeStream(t, owner, "S", "orders")
 	ran := make(chan struct{}, 100)
 	svc := start(t, owner, service.Config{Name: "victim", Logger: quiet()},
@@ -115,8 +115,10 @@ func TestReplyHijackFailsOnService(t *testing.T) {
 			ran <- struct{}{}
 			return 0, service.Errorf(service.CodeNotFound, "")
 		}))
-	asked := []string{"rpc.victim.erase", "rpc.victim.null", "rpc.victim.fail", "rpc.victim.erase." + svc.Instance(),
-		"rpc.victim.fail.all", "$SRV.PING", "$SRV.INFO", "$SRV.STATS", "$SRV.PING.victim", "$SRV.STATS.victim." + svc.Instance()}
+	asked := []string{
+		"rpc.victim.erase", "rpc.victim.null", "rpc.victim.fail", "rpc.victim.erase." + svc.Instance(),
+		"rpc.victim.fail.all", "$SRV.PING", "$SRV.INFO", "$SRV.STATS", "$SRV.PING.victim", "$SRV.STATS.victim." + svc.Instance(),
+	}
 	n := 0
 	for _, subject := range asked {
 		for _, reply := range hijacks("S", "orders") {

@@ -55,7 +55,8 @@ func Handle[Req, Res any](name string, h func(ctx context.Context, req Req) (Res
 // children of its own.
 func Add(name string, r interface {
 	Run(ctx context.Context) error
-}) Part {
+},
+) Part {
 	return Part{child: &supervise.Child{Name: name, Runner: r}}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
@@ -22,7 +21,7 @@ func poolOf(h func(context.Context, int) (int, error), opts ...EndpointOption) *
 	ep := newEndpoint("work", h, opts)
 	srv := &server{
 		guard: replyGuard{"_INBOX."}, born: time.Now(), values: context.Background(),
-		log: slog.New(slog.NewTextHandler(io.Discard, nil)), badReplies: new(atomic.Int64),
+		log: slog.New(slog.DiscardHandler), badReplies: new(atomic.Int64),
 	}
 	return newPool(srv, ep)
 }
@@ -35,12 +34,14 @@ func TestPoolRunsEverything(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(150) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { poolRun(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
 	}
 }
 
 func poolRun(t *testing.T, rng *rand.Rand) {
+	t.Helper()
 	concurrency, queue, requests := 1+rng.IntN(5), rng.IntN(8), 1+rng.IntN(300)
 	shares := [4]int{rng.IntN(10), rng.IntN(3), rng.IntN(3), rng.IntN(2)}
 	takes := make([]time.Duration, requests)

@@ -264,17 +264,26 @@ func TestNewRefuses(t *testing.T) {
 			_, err := service.New(nc, service.Config{Name: "a", Publish: publish.Config{Namespace: "x"}})
 			return err
 		},
-		"empty part":       func() error { _, err := service.New(nc, ok, service.Part{}); return err },
-		"twice":            func() error { _, err := service.New(nc, ok, h, service.Handle("quote", price)); return err },
-		"endpoint all":     func() error { _, err := service.New(nc, ok, service.Handle("all", price)); return err },
-		"endpoint cancel":  func() error { _, err := service.New(nc, ok, service.Handle("cancel", price)); return err },
-		"bad endpoint":     func() error { _, err := service.New(nc, ok, service.Handle("a_b", price)); return err },
-		"nil handler":      func() error { _, err := service.New(nc, ok, service.Handle("a", nilHandler)); return err },
-		"nil child":        func() error { _, err := service.New(nc, ok, service.Add("a", nil)); return err },
-		"child of ours":    func() error { _, err := service.New(nc, ok, h, service.Add("calls", failing{})); return err },
-		"no concurrency":   func() error { _, err := service.New(nc, ok, service.Handle("a", price, service.WithConcurrency(0))); return err },
-		"negative queue":   func() error { _, err := service.New(nc, ok, service.Handle("a", price, service.WithQueue(-1))); return err },
-		"no handler time":  func() error { _, err := service.New(nc, ok, service.Handle("a", price, service.WithHandlerTimeout(0))); return err },
+		"empty part":      func() error { _, err := service.New(nc, ok, service.Part{}); return err },
+		"twice":           func() error { _, err := service.New(nc, ok, h, service.Handle("quote", price)); return err },
+		"endpoint all":    func() error { _, err := service.New(nc, ok, service.Handle("all", price)); return err },
+		"endpoint cancel": func() error { _, err := service.New(nc, ok, service.Handle("cancel", price)); return err },
+		"bad endpoint":    func() error { _, err := service.New(nc, ok, service.Handle("a_b", price)); return err },
+		"nil handler":     func() error { _, err := service.New(nc, ok, service.Handle("a", nilHandler)); return err },
+		"nil child":       func() error { _, err := service.New(nc, ok, service.Add("a", nil)); return err },
+		"child of ours":   func() error { _, err := service.New(nc, ok, h, service.Add("calls", failing{})); return err },
+		"no concurrency": func() error {
+			_, err := service.New(nc, ok, service.Handle("a", price, service.WithConcurrency(0)))
+			return err
+		},
+		"negative queue": func() error {
+			_, err := service.New(nc, ok, service.Handle("a", price, service.WithQueue(-1)))
+			return err
+		},
+		"no handler time": func() error {
+			_, err := service.New(nc, ok, service.Handle("a", price, service.WithHandlerTimeout(0)))
+			return err
+		},
 		"nil client":       func() error { _, err := service.NewClient(nil, service.ClientConfig{}); return err },
 		"client namespace": func() error { _, err := service.NewClient(nc, service.ClientConfig{Namespace: "A"}); return err },
 		"client timeout":   func() error { _, err := service.NewClient(nc, service.ClientConfig{Timeout: -1}); return err },

@@ -2,7 +2,6 @@ package service_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -33,7 +32,7 @@ func price(_ context.Context, r quoteRequest) (quote, error) {
 }
 
 // quiet is for services whose errors a test provokes.
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // running is a service in a test, and how to stop it.
 type running struct {
