@@ -46,6 +46,7 @@ type Summary struct {
 	Instances int     `json:"instances"` // that ever ran
 	Calls     int     `json:"calls"`
 	Panics    int     `json:"panics"`
+	Crashes   int     `json:"crashes"` // of a child that its supervisor restarted
 	Kills     int     `json:"kills"`
 	Seconds   float64 `json:"seconds"`
 	Seed      uint64  `json:"seed"`
@@ -65,6 +66,7 @@ type demo struct {
 	ledger *Ledger
 	books  *Books
 	orders *ordersShop
+	notify *notifyShop
 
 	billing []*process // all that were ever started, in order
 	failed  chan error // what should not have ended and did

@@ -22,8 +22,7 @@ func (d *demo) openShop(ctx, open context.Context, running *background) error {
 	if d.orders, err = d.runOrders(open, running); err != nil {
 		return err
 	}
-	bell, err := d.runNotify(open, running)
-	if err != nil {
+	if d.notify, err = d.runNotify(open, running); err != nil {
 		return err
 	}
 	for range 2 {
@@ -33,7 +32,7 @@ func (d *demo) openShop(ctx, open context.Context, running *background) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	for _, svc := range []*service.Service{d.orders.svc, bell} {
+	for _, svc := range []*service.Service{d.orders.svc, d.notify.svc} {
 		d.sum.Instances++
 		if err := awaitReady(ctx, svc); err != nil {
 			return err
@@ -61,18 +60,18 @@ func (d *demo) runOrders(open context.Context, running *background) (*ordersShop
 	return o, nil
 }
 
-func (d *demo) runNotify(open context.Context, running *background) (*service.Service, error) {
+func (d *demo) runNotify(open context.Context, running *background) (*notifyShop, error) {
 	nc, err := service.Connect(open, d.srv.URL(), nats.Name("demo notify-1"))
 	if err != nil {
 		return nil, err
 	}
-	svc, err := newNotify(nc, d.ledger.add, d.log)
+	n, err := newNotify(nc, d.ledger.add, d.log)
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
-	d.serve(open, running, nc, svc)
-	return svc, nil
+	d.serve(open, running, nc, n.svc)
+	return n, nil
 }
 
 func (d *demo) serve(open context.Context, running *background, nc *nats.Conn, svc *service.Service) {

@@ -29,10 +29,34 @@ func settings(name, instance, version, description string, tell func(record), lo
 	}
 }
 
-// newNotify makes the service that tells customers that they have paid.
-func newNotify(nc *nats.Conn, tell func(record), log *slog.Logger) (*service.Service, error) {
-	return service.New(nc, settings(notify, "notify-1", "1.0.0", "tells customers", tell, log),
-		service.On(func(context.Context, envelope.Event[paymentCaptured]) error { return nil }))
+// notifyShop is the service that tells customers that they have paid.
+type notifyShop struct {
+	svc    *service.Service
+	mailer *mailer
+}
+
+func newNotify(nc *nats.Conn, tell func(record), log *slog.Logger) (*notifyShop, error) {
+	n := &notifyShop{mailer: &mailer{broken: make(chan error, 1)}}
+	var err error
+	n.svc, err = service.New(nc, settings(notify, "notify-1", "1.0.0", "tells customers", tell, log),
+		service.On(func(context.Context, envelope.Event[paymentCaptured]) error { return nil }),
+		service.Add("mailer", n.mailer),
+	)
+	return n, err
+}
+
+// mailer stands for a child of a service that does work of its own, such as
+// holding a connection to a mail server. It fails when it is told to.
+type mailer struct{ broken chan error }
+
+// Run implements supervise.Runner.
+func (m *mailer) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-m.broken:
+		return err
+	}
 }
 
 // ordersShop is the service that takes orders and knows their state.

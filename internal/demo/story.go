@@ -20,7 +20,7 @@ const stepWithin = time.Minute
 // story is the demo from the first order to the last.
 func (d *demo) story(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.showServices, d.showFlow, d.showCalls, d.showPanic, d.showKill, d.showPoison,
+		d.showServices, d.showFlow, d.showCalls, d.showPanic, d.showCrash, d.showKill, d.showPoison,
 	} {
 		limit, cancel := context.WithTimeoutCause(ctx, stepWithin, errStuck)
 		err := step(limit)
