@@ -17,8 +17,6 @@ const (
 	stopPatience = 30 * time.Second
 	// restartAfter is how long an instance that ended by itself stays away.
 	restartAfter = time.Second
-	// mostCrashes is where a crash loop is given up.
-	mostCrashes = 10
 )
 
 // fleet is the instances of one row, as an orchestrator keeps them.
@@ -79,20 +77,22 @@ func (f *fleet) start(ctx context.Context) (*instance, error) {
 	return i, nil
 }
 
-func (i *instance) launch() (*process, error) {
-	p, err := spawn(workArg, i.input, i.fleet.log)
-	if err != nil {
-		return nil, err
-	}
+// launch starts the process, or a successor unless the instance is to end.
+func (i *instance) launch() (_ *process, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.proc = p
-	return p, nil
+	select {
+	case <-i.told:
+		return i.proc, nil
+	default:
+	}
+	i.proc, err = spawn(workArg, i.input, i.fleet.log)
+	return i.proc, err
 }
 
 // keep starts the process again whenever it ends by itself.
 func (i *instance) keep(p *process) {
-	for crashes := 0; crashes < mostCrashes; crashes++ {
+	for {
 		select {
 		case <-p.exited:
 		case <-i.told:
@@ -124,13 +124,12 @@ func (i *instance) keep(p *process) {
 			return
 		}
 	}
-	p.kill()
 }
 
 func (i *instance) leave() *process {
-	close(i.told)
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	close(i.told)
 	return i.proc
 }
 

@@ -17,7 +17,12 @@ func measure(ctx context.Context, c contender, s scenario, cfg config) (_ row, e
 	if err != nil {
 		return row{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	keep := false
+	defer func() {
+		if !keep {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
 	srv, err := spawn(serveArg, nil, os.Stderr)
 	if err != nil {
 		return row{}, fmt.Errorf("start server: %w", err)
@@ -48,7 +53,11 @@ func measure(ctx context.Context, c contender, s scenario, cfg config) (_ row, e
 		scenario: s, layout: c.Layout(), js: js, fleet: fl, journals: newJournals(dir),
 		pub: &publisher{js: js, layout: c.Layout(), twoEvery: s.twoEvery, confirmed: make(map[int]uint64)},
 	}
-	return r.take(ctx, c.Name(), cfg.pace)
+	out, err := r.take(ctx, c.Name(), cfg.pace)
+	if err == nil && out.breach() != nil {
+		out.dir, keep = dir, true
+	}
+	return out, err
 }
 
 // take plays the scenario and has its evidence checked.

@@ -38,6 +38,7 @@ type row struct {
 	Quick     bool    `json:"quick,omitempty"`
 
 	scenario scenario
+	dir      string // journals and log, kept if a promise was broken
 }
 
 func newRow(contender string, s scenario, published int, v verdict) row {
@@ -90,6 +91,9 @@ func (r row) breach() error {
 	}
 	if r.BothSeen != r.TwoValues {
 		broken("both values of a header were seen in %d of %d events", r.BothSeen, r.TwoValues)
+	}
+	if len(errs) > 0 && r.dir != "" {
+		errs = append(errs, fmt.Errorf("journals and log of that row are in %s", r.dir))
 	}
 	return errors.Join(errs...)
 }
