@@ -164,11 +164,11 @@ func (c Child) checkRules(cfg *Config) error {
 	case c.OnStuck > StuckDouble:
 		return fmt.Errorf("unknown OnStuck %v", c.OnStuck)
 	case c.StartTimeout < 0:
-		return fmt.Errorf("StartTimeout %v is negative", c.StartTimeout)
+		return fmt.Errorf("negative StartTimeout %v", c.StartTimeout)
 	case c.Shutdown < 0 && c.Shutdown != NoWait:
-		return fmt.Errorf("Shutdown %v is negative; use NoWait not to wait", c.Shutdown)
+		return fmt.Errorf("negative Shutdown %v: use NoWait not to wait", c.Shutdown)
 	case c.MaxAbandoned < 0:
-		return fmt.Errorf("MaxAbandoned %d is negative", c.MaxAbandoned)
+		return fmt.Errorf("negative MaxAbandoned %d", c.MaxAbandoned)
 	case c.Significant && c.Restart == Permanent:
 		return errors.New("a permanent child cannot be significant: it is restarted whenever it ends")
 	case c.Significant && cfg.AutoShutdown == AutoShutdownNever:

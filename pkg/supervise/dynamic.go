@@ -22,6 +22,7 @@ func (s *Supervisor) Start(ctx context.Context, child Child) error {
 	if err != nil {
 		return fmt.Errorf("supervise %s: start: %w", s.cfg.Name, err)
 	}
+	//nolint:contextcheck // the child's context comes from Run's, not from the call's
 	return s.act(ctx, "start", spec.Name, callUp, func(c *slot) (*slot, error) {
 		if c != nil {
 			return nil, ErrExists
@@ -102,6 +103,7 @@ func (s *Supervisor) takeDown(c *slot, to want) (*slot, error) {
 // was abandoned and may not be doubled, a [ChildError] if the new run failed
 // before it was ready, and ctx's.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
+	//nolint:contextcheck // the child's context comes from Run's, not from the call's
 	return s.act(ctx, "restart", name, callUp, func(c *slot) (*slot, error) {
 		if c == nil || c.want == wantGone {
 			return nil, ErrUnknown

@@ -332,8 +332,9 @@ func TestCallsEndWithTheShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var sup *supervise.Supervisor
 		never := supervise.ReadyFunc(func(ctx context.Context, _ func()) error { return idle(ctx) })
+		start := func() error { return sup.Start(t.Context(), supervise.Child{Name: "never", Runner: never}) }
 		caller := child("caller", func(ctx context.Context) error {
-			err := sup.Start(context.Background(), supervise.Child{Name: "never", Runner: never}) // not its own context
+			err := start() // not with ctx, which would end the call
 			if !errors.Is(err, supervise.ErrNotRunning) {
 				t.Errorf("Start returned %v", err)
 			}

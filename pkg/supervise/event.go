@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"runtime/pprof"
@@ -37,7 +36,7 @@ type queue struct {
 
 type queued struct {
 	event Event
-	log   *slog.Logger // nil for an event from a supervisor below, which has logged it
+	from  *scope // to log it; nil for an event from a supervisor below, which has logged it
 }
 
 // emit queues an event here and above, if anybody wants to know. The caller
@@ -49,12 +48,12 @@ func (s *Supervisor) emit(e Event) {
 		return // before the first Run
 	}
 	q := queued{event: e}
-	if sc.log.Enabled(context.Background(), e.level()) {
-		q.log = sc.log
+	if sc.log.Enabled(sc.ctx, e.level()) {
+		q.from = sc
 	}
-	for ; ; sc, q.log = sc.up.scope, nil {
-		if sc.sup.cfg.OnEvent != nil || q.log != nil {
-			sc.sup.enqueue(q)
+	for ; ; sc, q.from = sc.up.scope, nil {
+		if sc.sup.cfg.OnEvent != nil || q.from != nil {
+			sc.sup.enqueue(q, sc)
 		}
 		if sc.up == nil {
 			return
@@ -62,7 +61,7 @@ func (s *Supervisor) emit(e Event) {
 	}
 }
 
-func (s *Supervisor) enqueue(e queued) {
+func (s *Supervisor) enqueue(e queued, sc *scope) {
 	q := &s.events
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,14 +72,14 @@ func (s *Supervisor) enqueue(e queued) {
 	q.waiting = append(q.waiting, e)
 	if q.idle == nil {
 		q.idle = make(chan struct{})
-		go s.deliver()
+		go s.deliver(sc)
 	}
 }
 
 // deliver hands events out until there are none.
-func (s *Supervisor) deliver() {
+func (s *Supervisor) deliver(sc *scope) {
 	// Whoever caused the event started this goroutine: take off its labels.
-	pprof.SetGoroutineLabels(context.Background())
+	pprof.SetGoroutineLabels(sc.ctx)
 	q := &s.events
 	for {
 		q.mu.Lock()
@@ -94,8 +93,8 @@ func (s *Supervisor) deliver() {
 		}
 		q.mu.Unlock()
 		for _, e := range batch {
-			if e.log != nil {
-				e.event.write(e.log)
+			if e.from != nil {
+				e.event.write(e.from)
 			}
 			if s.cfg.OnEvent != nil {
 				s.cfg.OnEvent(e.event)
@@ -131,7 +130,7 @@ func (e Event) level() slog.Level {
 	}
 }
 
-func (e Event) write(log *slog.Logger) {
+func (e Event) write(sc *scope) {
 	attrs := []slog.Attr{
 		slog.String("path", e.Path), slog.String("from", string(e.From)), slog.String("to", string(e.To)),
 	}
@@ -149,5 +148,5 @@ func (e Event) write(log *slog.Logger) {
 	case errors.As(e.Err, &panicked):
 		attrs = append(attrs, slog.String("stack", panicked.Stack))
 	}
-	log.LogAttrs(context.Background(), e.level(), "supervise: "+string(e.To), attrs...)
+	sc.log.LogAttrs(sc.ctx, e.level(), "supervise: "+string(e.To), attrs...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"time"
@@ -14,7 +13,7 @@ import (
 
 // quiet keeps log records out of the examples' output. Without it they go to
 // slog.Default().
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // A tree of three: the database comes first, and when it is up, a group in
 // which the cache is restarted with what depends on it.

@@ -130,18 +130,21 @@ func (s *Supervisor) waitGate() {
 		return
 	}
 	s.gateWaiting = true
-	gate, ctx, pause := s.scope.gate, s.base, s.cfg.Backoff.Min
-	s.helpers.Go(func() {
-		pprof.SetGoroutineLabels(context.Background())
-		for gate.Wait(ctx) != nil {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause): // an error that is not ctx's must not make this hot
-			}
+	s.helpers.Add(1)
+	go s.awaitGate(s.base, s.scope.gate)
+}
+
+func (s *Supervisor) awaitGate(ctx context.Context, gate Gate) {
+	defer s.helpers.Done()
+	pprof.SetGoroutineLabels(ctx)
+	for gate.Wait(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(s.cfg.Backoff.Min): // an error that is not ctx's must not make this hot
 		}
-		s.gateOpened()
-	})
+	}
+	s.gateOpened()
 }
 
 // gateOpened schedules everything that is parked, spread over the first delay

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/agner-go/agner/pkg/supervise"
 	"pgregory.net/rapid"
+
+	"github.com/agner-go/agner/pkg/supervise"
 )
 
 // drawConfig makes a tree of one to three levels. Durations are all different,

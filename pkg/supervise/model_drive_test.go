@@ -67,17 +67,17 @@ func (st *stage) build(cfg mConfig, path string, root bool) (*supervise.Supervis
 		}
 		children = append(children, c)
 	}
-	real := supervise.Config{
+	config := supervise.Config{
 		Name: cfg.name, Strategy: cfg.strategy, MaxRestarts: cfg.max, Period: cfg.period, AutoShutdown: cfg.auto,
 		Backoff: supervise.Backoff{Min: cfg.backoff, Max: mBackoffMax, Jitter: -1, Reset: mBackoffReset},
 	}
 	if cfg.max == 0 {
-		real.MaxRestarts = -1
+		config.MaxRestarts = -1
 	}
 	if root {
-		real.Gate, real.Logger, real.OnEvent = &st.gate, slog.New(slog.DiscardHandler), st.note
+		config.Gate, config.Logger, config.OnEvent = &st.gate, slog.New(slog.DiscardHandler), st.note
 	}
-	return supervise.New(real, children...)
+	return supervise.New(config, children...)
 }
 
 func (st *stage) child(k mSpec, path string) (supervise.Child, error) {
@@ -359,8 +359,8 @@ func (st *stage) background(c *madeCall, call func(ctx context.Context) error) {
 
 func (st *stage) start(m *mSup, b int) string {
 	spec := dynamicSpec(b)
-	real := st.real(m.path)
-	if m.find(spec.name) != nil || real == nil {
+	sup := st.real(m.path)
+	if m.find(spec.name) != nil || sup == nil {
 		return ""
 	}
 	c, err := st.child(spec, m.path)
@@ -368,7 +368,7 @@ func (st *stage) start(m *mSup, b int) string {
 		return err.Error()
 	}
 	made := &madeCall{what: "Start " + spec.name, up: true}
-	st.background(made, func(ctx context.Context) error { return real.Start(ctx, c) })
+	st.background(made, func(ctx context.Context) error { return sup.Start(ctx, c) })
 	synctest.Wait()
 	made.kid = m.callStart(spec)
 	return "start " + m.path + "/" + spec.name
@@ -378,26 +378,26 @@ func (st *stage) call(k *mKid, op, b int) string {
 	if k == nil {
 		return ""
 	}
-	real := st.real(k.boss.path)
-	if real == nil {
+	sup := st.real(k.boss.path)
+	if sup == nil {
 		return ""
 	}
 	made := &madeCall{kid: k, starts: k.starts}
 	switch op {
 	case 24, 25:
 		made.what = "Stop " + k.path
-		st.background(made, func(ctx context.Context) error { return real.Stop(ctx, k.name) })
+		st.background(made, func(ctx context.Context) error { return sup.Stop(ctx, k.name) })
 		k.boss.callStop(k.name, 1)
 	case 26, 27:
 		made.what, made.up = "Restart "+k.path, true
-		st.background(made, func(ctx context.Context) error { return real.Restart(ctx, k.name) })
+		st.background(made, func(ctx context.Context) error { return sup.Restart(ctx, k.name) })
 		k.boss.callRestart(k.name)
 	default:
 		if b%3 != 0 && k.tree != nil {
 			return ""
 		}
 		made.what = "Remove " + k.path
-		st.background(made, func(ctx context.Context) error { return real.Remove(ctx, k.name) })
+		st.background(made, func(ctx context.Context) error { return sup.Remove(ctx, k.name) })
 		k.boss.callStop(k.name, 2)
 	}
 	return made.what

@@ -13,8 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/agner-go/agner/pkg/supervise"
 	"pgregory.net/rapid"
+
+	"github.com/agner-go/agner/pkg/supervise"
 )
 
 // real finds the real supervisor at a path; those below the root are reached
@@ -67,8 +68,8 @@ func (st *stage) run() {
 // check compares everything that can be seen.
 func (st *stage) check() error {
 	var diffs []string
-	real := st.sup.Status()
-	compare(&diffs, st.model.root, &real)
+	got := st.sup.Status()
+	compare(&diffs, st.model.root, &got)
 	st.mu.Lock()
 	if st.doubles != "" {
 		diffs = append(diffs, st.doubles)
@@ -99,22 +100,22 @@ func (st *stage) check() error {
 
 func tail(s []string) []string { return s[max(0, len(s)-6):] }
 
-func compare(diffs *[]string, m *mSup, real *supervise.Status) {
+func compare(diffs *[]string, m *mSup, status *supervise.Status) {
 	differ := func(what string, got, want any) {
 		if got != want {
 			*diffs = append(*diffs, fmt.Sprintf("%s: %s is %v, want %v", m.path, what, got, want))
 		}
 	}
 	if m.above == nil {
-		differ("state", real.State, m.state())
+		differ("state", status.State, m.state())
 	}
-	differ("restarts used", real.Supervisor.RestartsUsed, m.used())
+	differ("restarts used", status.Supervisor.RestartsUsed, m.used())
 	if !m.ran {
 		return
 	}
-	differ("number of children", len(real.Children), len(m.kids))
-	for i := range min(len(real.Children), len(m.kids)) {
-		c, k := &real.Children[i], m.kids[i]
+	differ("number of children", len(status.Children), len(m.kids))
+	for i := range min(len(status.Children), len(m.kids)) {
+		c, k := &status.Children[i], m.kids[i]
 		differ("child", c.Path, k.path)
 		differ("state of "+k.path, c.State, k.state())
 		differ("starts of "+k.path, int(c.Starts), k.starts)

@@ -154,6 +154,7 @@ func TestPlanted(t *testing.T) {
 			continue
 		}
 		t.Run(p.rule, func(t *testing.T) {
+			t.Parallel()
 			if out, caught := plant(t, p.file, strings.Replace(string(source), p.old, p.bug, 1)); !caught {
 				t.Errorf("not caught\n%s", out)
 			} else if testing.Verbose() {

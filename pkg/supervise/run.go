@@ -51,7 +51,8 @@ type lineage struct {
 type scope struct {
 	inherited
 	sup *Supervisor
-	up  *lineage // of the supervisor itself
+	up  *lineage        // of the supervisor itself
+	ctx context.Context //nolint:containedctx // Run's values, without its end: for log records
 }
 
 // Labels of every goroutine that a run starts, directly or not.
@@ -95,7 +96,7 @@ func (s *Supervisor) perform(ctx context.Context, r *run, runner Runner) {
 		if !normal(err, ctx.Err() != nil) {
 			out = outcome{err: err, excuse: excuseOf(r.gate, err)}
 		}
-		s.ended(r, out)
+		s.ended(r, out) //nolint:contextcheck // the next run has a context of its own
 		r.cancel()
 	}()
 	if waits, ok := runner.(ReadyRunner); ok {

@@ -36,12 +36,11 @@ func TestScale(t *testing.T) { //nolint:paralleltest // see above
 	<-up
 	started := time.Since(began)
 	began = time.Now()
-	st := sup.Status()
+	last := lastChild(sup)
 	seen := time.Since(began)
-	if len(st.Children) != n || st.Children[n-1].State != supervise.StateRunning {
-		t.Errorf("%d children, the last is %s", len(st.Children), st.Children[n-1].State)
+	if last.Path != fmt.Sprintf("scale/child-%05d", n-1) || last.State != supervise.StateRunning {
+		t.Errorf("the last child is %+v", last)
 	}
-	st = supervise.Status{}
 	bytes := (heap() - before) / int64(n)
 	began = time.Now()
 	cancel()
@@ -61,6 +60,11 @@ func TestScale(t *testing.T) { //nolint:paralleltest // see above
 	if limit := 10 * time.Second * time.Duration(max(n, 1000)) / perSecond; started > limit || took > limit {
 		t.Errorf("start %v and stop %v, want less than %v", started, took, limit)
 	}
+}
+
+func lastChild(sup *supervise.Supervisor) supervise.Status {
+	children := sup.Status().Children
+	return children[len(children)-1]
 }
 
 // heap is what is in use, without goroutine stacks.

@@ -93,6 +93,7 @@ func (s *storm) tree(t *testing.T, id string, depth int) *supervise.Supervisor {
 }
 
 func (s *storm) run(t *testing.T) {
+	t.Helper()
 	root := s.tree(t, "s", 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -126,7 +126,7 @@ func (s *Supervisor) begin(ctx context.Context) (up, done chan struct{}, err err
 	}
 	s.busy, s.active, s.told = true, true, false
 	s.enter(ctx)
-	s.base, s.quit = context.WithCancel(context.WithoutCancel(ctx))
+	s.base, s.quit = context.WithCancel(s.scope.ctx)
 	s.window, s.result, s.failed, s.stuckBelow = nil, nil, nil, nil
 	s.gateWaiting = false // the last Run has waited for the one who did
 	s.up, s.done = make(chan struct{}), make(chan struct{})
@@ -150,7 +150,7 @@ type inherited struct {
 
 // enter finds the supervisor's place in the tree from the context.
 func (s *Supervisor) enter(ctx context.Context) {
-	sc := &scope{sup: s, inherited: inherited{gate: s.cfg.Gate, log: s.cfg.Logger}}
+	sc := &scope{sup: s, ctx: context.WithoutCancel(ctx), inherited: inherited{gate: s.cfg.Gate, log: s.cfg.Logger}}
 	s.path, s.scope, s.nested = s.cfg.Name, sc, false
 	if l, ok := ctx.Value(lineageKey{}).(*lineage); ok {
 		sc.up = l

@@ -273,12 +273,16 @@ func TestNewRefuses(t *testing.T) {
 		{"start", supervise.Config{}, []supervise.Child{{Name: "a", Runner: ok, StartTimeout: -1}}, "StartTimeout"},
 		{"abandoned", supervise.Config{}, []supervise.Child{{Name: "a", Runner: ok, MaxAbandoned: -1}}, "MaxAbandoned"},
 		{
-			"significant but permanent", supervise.Config{AutoShutdown: supervise.AutoShutdownAny},
-			[]supervise.Child{{Name: "a", Runner: ok, Significant: true}}, "permanent",
+			"significant but permanent",
+			supervise.Config{AutoShutdown: supervise.AutoShutdownAny},
+			[]supervise.Child{{Name: "a", Runner: ok, Significant: true}},
+			"permanent",
 		},
 		{
-			"significant for nothing", supervise.Config{},
-			[]supervise.Child{{Name: "a", Runner: ok, Restart: supervise.Transient, Significant: true}}, "AutoShutdown",
+			"significant for nothing",
+			supervise.Config{},
+			[]supervise.Child{{Name: "a", Runner: ok, Restart: supervise.Transient, Significant: true}},
+			"AutoShutdown",
 		},
 		{"strategy", supervise.Config{Strategy: 9}, nil, "Strategy(9)"},
 		{"auto", supervise.Config{AutoShutdown: 9}, nil, "AutoShutdown 9"},
@@ -288,8 +292,10 @@ func TestNewRefuses(t *testing.T) {
 		{"jitter", supervise.Config{Backoff: supervise.Backoff{Jitter: 2}}, nil, "Jitter"},
 		{"reset", supervise.Config{Backoff: supervise.Backoff{Reset: -1}}, nil, "Reset"},
 		{
-			"child's backoff", supervise.Config{},
-			[]supervise.Child{{Name: "a", Runner: ok, Backoff: supervise.Backoff{Factor: 0.1}}}, `child "a"`,
+			"child's backoff",
+			supervise.Config{},
+			[]supervise.Child{{Name: "a", Runner: ok, Backoff: supervise.Backoff{Factor: 0.1}}},
+			`child "a"`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
