@@ -20,13 +20,16 @@ type Codec interface {
 // Codecs finds the codec of a content type. A nil *Codecs and the zero value
 // know JSON and Bytes. It is not changed once made, so it is safe for
 // concurrent use.
-type Codecs struct{ byType map[string]Codec }
+type Codecs struct {
+	byType map[string]Codec
+	plain  *plainTypes
+}
 
 // NewCodecs registers codecs beside JSON and Bytes, each under its
 // ContentType; of two with one media type the later is taken, so a codec for
 // application/json takes the place of JSON. Nil codecs are ignored.
 func NewCodecs(codecs ...Codec) *Codecs {
-	c := &Codecs{byType: make(map[string]Codec, len(codecs))}
+	c := &Codecs{byType: make(map[string]Codec, len(codecs)), plain: &plainTypes{}}
 	for _, codec := range codecs {
 		if codec != nil {
 			c.byType[strings.ToLower(mediaType(codec.ContentType()))] = codec
@@ -61,7 +64,10 @@ func (c *Codecs) lookup(media string) Codec {
 	}
 	switch {
 	case strings.EqualFold(media, jsonType):
-		return JSON{}
+		if c == nil {
+			return JSON{}
+		}
+		return JSON{plain: c.plain}
 	case strings.EqualFold(media, bytesType):
 		return Bytes{}
 	}

@@ -79,6 +79,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Codecs == nil {
+		c.Codecs = envelope.NewCodecs()
+	}
 	if c.ContentType == "" {
 		c.ContentType = DefaultContentType
 	}
