@@ -19,9 +19,11 @@ const (
 	verbInfo        = "INFO"
 	verbStats       = "STATS"
 
-	// discoverQuiet ends a listing: nobody has answered for so long. All
+	// discoverQuiet ends a listing: nobody has answered for so long, or for
+	// discoverFactor times what the last answer took, if that is more. All
 	// instances are asked at once, so that they answer at about one time.
-	discoverQuiet = 300 * time.Millisecond
+	discoverQuiet  = 300 * time.Millisecond
+	discoverFactor = 3
 )
 
 // instance is one instance of a service, as it describes itself.
@@ -68,8 +70,9 @@ type answer struct {
 type fleet []instance
 
 // discover asks all instances of a service, or of every service, who they are
-// and what they did. It returns when nobody has answered for a moment, or when
-// ctx ends. The names of services are those within the namespace.
+// and what they did. It returns when nobody has answered for a moment, when the
+// server says that nobody listens, or when ctx ends. The names of services are
+// those within the namespace.
 func (s *session) discover(ctx context.Context, name string) (fleet, error) {
 	inbox := s.nc.NewRespInbox()
 	sub, err := s.nc.SubscribeSync(inbox)
@@ -87,19 +90,30 @@ func (s *session) discover(ctx context.Context, name string) (fleet, error) {
 		}
 	}
 	g := gathering{ns: s.ns.Stream(""), found: map[string]*instance{}}
+	asked := time.Now()
+	var quiet time.Duration // for the first answer as long as it takes
 	for g.silent < 2 {
-		wait, cancel := context.WithTimeout(ctx, discoverQuiet)
-		m, err := sub.NextMsgWithContext(wait)
-		cancel()
+		m, err := nextWithin(ctx, sub, quiet)
 		if err != nil {
 			break // quiet, or out of time: what has answered is the answer
 		}
 		g.add(m)
+		quiet = max(discoverQuiet, discoverFactor*time.Since(asked))
 	}
 	if s.nc.IsClosed() {
 		return nil, fmt.Errorf("discover services: %w", nats.ErrConnectionClosed)
 	}
 	return g.sorted(), nil
+}
+
+// nextWithin waits for a message, at most for a limit if that is not 0.
+func nextWithin(ctx context.Context, sub *nats.Subscription, limit time.Duration) (*nats.Msg, error) {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	return sub.NextMsgWithContext(ctx)
 }
 
 // gathering puts the two answers of each instance together.

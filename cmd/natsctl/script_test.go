@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/agner-go/agner/internal/testserver"
@@ -45,6 +46,9 @@ func TestScripts(t *testing.T) {
 			"server":    cmdServer,
 			"shop":      cmdShop,
 			"raw":       cmdRaw,
+			"remove":    cmdRemove,
+			"restart":   cmdRestart,
+			"watched":   cmdWatched,
 			"occupy":    cmdOccupy,
 			"fails":     cmdFails,
 			"start":     cmdStart,
@@ -60,6 +64,7 @@ func TestScripts(t *testing.T) {
 type backdrop struct {
 	t    testing.TB
 	env  *testscript.Env
+	srv  *testserver.Server
 	nc   *nats.Conn
 	stop []func()
 
@@ -90,7 +95,7 @@ func cmdServer(ts *testscript.TestScript, _ bool, args []string) {
 		opts = append(opts, testserver.Conf(ts.ReadFile(args[0])), testserver.Client(nats.UserInfo(args[1], args[2])))
 	}
 	s := testserver.Start(b.t, opts...)
-	b.nc = s.Connect(b.t)
+	b.srv, b.nc = s, s.Connect(b.t)
 	ts.Setenv("NATS_URL", s.URL())
 }
 
@@ -106,6 +111,32 @@ func cmdRaw(ts *testscript.TestScript, _ bool, args []string) {
 	if _, err := of(ts).nc.RequestMsgWithContext(ctx, m); err != nil {
 		ts.Fatalf("publish %s: %v", args[0], err)
 	}
+}
+
+// remove STREAM deletes a stream.
+func cmdRemove(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	js, err := jetstream.New(of(ts).nc)
+	ts.Check(err)
+	ts.Check(js.DeleteStream(ctx, args[0]))
+}
+
+// restart stops the server and starts it again on its port.
+func cmdRestart(ts *testscript.TestScript, _ bool, _ []string) { of(ts).srv.Restart(of(ts).t) }
+
+// watched STREAM waits until somebody has a consumer on a stream.
+func cmdWatched(ts *testscript.TestScript, _ bool, args []string) {
+	b := of(ts)
+	js, err := jetstream.New(b.nc)
+	ts.Check(err)
+	testserver.Eventually(b.t, patience, func() error {
+		s, err := js.Stream(b.t.Context(), args[0])
+		if err == nil && s.CachedInfo().State.Consumers == 0 {
+			err = errors.New("no consumers")
+		}
+		return err
+	}, "stream %s is watched", args[0])
 }
 
 // occupy NAME takes a port whose successor is free, and puts both into the

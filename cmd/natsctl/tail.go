@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -78,18 +77,11 @@ func (a *app) tail(ctx context.Context, o tailOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg.FilterSubjects = filter.subjects
-	name := s.ns.Stream(stream.EventsName)
-	waited, err := a.awaitStream(ctx, s.js, name, o.noFollow)
-	if err != nil {
-		return quietStop(ctx, err)
+	t := &tailer{
+		app: a, options: o, filter: filter, view: a.newEventView(s.ns),
+		js: s.js, stream: s.ns.Stream(stream.EventsName),
 	}
-	if waited {
-		// Whatever it holds came after we began.
-		cfg.DeliverPolicy = jetstream.DeliverAllPolicy
-	}
-	t := &tailer{options: o, filter: filter, view: a.newEventView(s.ns)}
-	return quietStop(ctx, t.watch(ctx, s.js, name, cfg))
+	return quietStop(ctx, t.run(ctx, cfg))
 }
 
 // quietStop makes the end by Ctrl-C a good one.
@@ -104,6 +96,7 @@ func quietStop(ctx context.Context, err error) error {
 func (a *app) surviveAndSay() []nats.Option {
 	return []nats.Option{
 		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				fmt.Fprintln(a.stderr, "natsctl: connection lost, trying to get it back")
@@ -137,80 +130,6 @@ func startAt(since string, now time.Time) (jetstream.OrderedConsumerConfig, erro
 	}
 	cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &at
 	return cfg, nil
-}
-
-// awaitStream waits until the stream is there: the first publish or service
-// makes it, and whoever watches may come before. Without following, a stream
-// that is not there is an error.
-func (a *app) awaitStream(ctx context.Context, js jetstream.JetStream, name string, noFollow bool) (waited bool, err error) {
-	const every = 250 * time.Millisecond
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		_, err := js.Stream(ctx, name)
-		switch {
-		case err == nil:
-			return waited, nil
-		case errors.Is(err, jetstream.ErrStreamNotFound) && noFollow:
-			return false, notFoundf("stream %s does not exist: the first publish, or service, makes it", name)
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			if !waited {
-				fmt.Fprintf(a.stderr, "natsctl: stream %s does not exist yet: waiting for the first event\n", name)
-			}
-			waited = true
-		case is(err, jetstream.ErrJetStreamNotEnabled, jetstream.ErrJetStreamNotEnabledForAccount):
-			return false, fmt.Errorf("this server has no JetStream: start it with -js, or use `natsctl dev`: %w", err)
-		default:
-			return false, fmt.Errorf("stream %s: %w", name, err)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		}
-	}
-}
-
-// tailer shows what passes the filter.
-type tailer struct {
-	options tailOptions
-	filter  eventFilter
-	view    *eventView
-	shown   int
-}
-
-func (t *tailer) watch(ctx context.Context, js jetstream.JetStream, name string, cfg jetstream.OrderedConsumerConfig) error {
-	cons, err := js.OrderedConsumer(ctx, name, cfg)
-	if err != nil {
-		return fmt.Errorf("watch stream %s: %w", name, err)
-	}
-	if t.options.noFollow && cons.CachedInfo().NumPending == 0 {
-		return nil
-	}
-	msgs, err := cons.Messages()
-	if err != nil {
-		return fmt.Errorf("watch stream %s: %w", name, err)
-	}
-	defer msgs.Stop()
-	for {
-		m, err := msgs.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("watch stream %s: %w", name, err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("watch stream %s: %w", name, err)
-		}
-		if t.filter.passes(m) {
-			if err := t.view.show(m, meta); err != nil {
-				return err
-			}
-			t.shown++
-		}
-		if t.shown == t.options.count && t.shown > 0 || t.options.noFollow && meta.NumPending == 0 {
-			return nil
-		}
-	}
 }
 
 // eventFilter is what --type and --key ask for: as subjects, which the server
