@@ -167,6 +167,8 @@ func (c Child) checkRules(cfg *Config) error {
 		return fmt.Errorf("negative StartTimeout %v", c.StartTimeout)
 	case c.Shutdown < 0 && c.Shutdown != NoWait:
 		return fmt.Errorf("negative Shutdown %v: use NoWait not to wait", c.Shutdown)
+	case c.OnStuck == StuckDouble && isSupervisor(c.Runner):
+		return errors.New("a *Supervisor cannot run twice at once: StuckDouble is for other runners")
 	case c.MaxAbandoned < 0:
 		return fmt.Errorf("negative MaxAbandoned %d", c.MaxAbandoned)
 	case c.Significant && c.Restart == Permanent:
@@ -176,6 +178,11 @@ func (c Child) checkRules(cfg *Config) error {
 	default:
 		return nil
 	}
+}
+
+func isSupervisor(r Runner) bool {
+	_, ok := r.(*Supervisor)
+	return ok
 }
 
 func defaulted(d time.Duration, tree bool, plain time.Duration) time.Duration {

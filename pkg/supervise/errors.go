@@ -102,7 +102,8 @@ func (e *IntensityError) Unwrap() []error {
 }
 
 // A StuckError names a child that did not stop, with what its goroutines were
-// doing then.
+// doing then. They are found by their profiler labels, which a goroutine gets
+// from the one that starts it; those of a child that resets them are missed.
 type StuckError struct {
 	Path       string        // of the child
 	Waited     time.Duration // from the cancellation of its context

@@ -80,12 +80,12 @@ func (st *stage) check() error {
 			diffs = append(diffs, fmt.Sprintf("order in %s: got %q, want %q", m.path, tail(st.log[m.path]), tail(m.log)))
 		}
 	}
-	st.mu.Unlock()
 	for _, c := range st.calls {
 		if !c.returned && c.answered() {
 			diffs = append(diffs, c.what+" has not returned")
 		}
 	}
+	st.mu.Unlock()
 	if m := st.model.root; m.end != nil {
 		if err := st.checkEnd(m); err != nil {
 			diffs = append(diffs, err.Error())

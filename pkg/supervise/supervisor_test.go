@@ -284,6 +284,12 @@ func TestNewRefuses(t *testing.T) {
 			[]supervise.Child{{Name: "a", Runner: ok, Restart: supervise.Transient, Significant: true}},
 			"AutoShutdown",
 		},
+		{
+			"double supervisor",
+			supervise.Config{},
+			[]supervise.Child{{Name: "a", Runner: mustNew(t, supervise.Config{}), OnStuck: supervise.StuckDouble}},
+			"twice",
+		},
 		{"strategy", supervise.Config{Strategy: 9}, nil, "Strategy(9)"},
 		{"auto", supervise.Config{AutoShutdown: 9}, nil, "AutoShutdown 9"},
 		{"period", supervise.Config{Period: -1}, nil, "period"},
