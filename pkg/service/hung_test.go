@@ -3,12 +3,13 @@ package service_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/agner-go/agner/internal/testserver"
 	"github.com/agner-go/agner/pkg/service"
@@ -35,66 +36,87 @@ func (s *safeBuffer) String() string {
 func hangHere(release <-chan struct{}) { <-release }
 
 // hanging is a service whose only place a handler can take for ever.
-func hanging(t *testing.T) (svc *running, cl *service.Client, log *safeBuffer, release chan struct{}) {
+type hanging struct {
+	*running
+	nc             *nats.Conn
+	cl             *service.Client
+	log            *safeBuffer
+	began, release chan struct{}
+}
+
+func startHanging(t *testing.T) hanging {
 	t.Helper()
 	srv := testserver.Start(t)
-	release, log = make(chan struct{}), &safeBuffer{}
-	svc = start(t, srv.Connect(t), service.Config{Name: "billing", Logger: slog.New(slog.NewTextHandler(log, nil))},
+	h := hanging{nc: srv.Connect(t), log: &safeBuffer{}, began: make(chan struct{}), release: make(chan struct{})}
+	h.running = start(t, srv.Connect(t), service.Config{Name: "billing", Logger: slog.New(slog.NewTextHandler(h.log, nil))},
 		service.Handle("quote", func(_ context.Context, hang bool) (string, error) {
 			if hang {
-				hangHere(release)
+				h.began <- struct{}{}
+				hangHere(h.release)
 			}
 			return "fine", nil
 		}, service.WithConcurrency(1), service.WithQueue(5)))
-	return svc, newClient(t, srv.Connect(t), service.ClientConfig{Timeout: 10 * time.Second}), log, release
+	h.cl = newClient(t, h.nc, service.ClientConfig{Timeout: 10 * time.Second})
+	return h
 }
 
-func callThatHangs(t *testing.T, cl *service.Client, within time.Duration) {
+// hang sends a request whose time is soon up, and waits until it hangs.
+func (h *hanging) hang(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	defer cancel()
-	if _, err := service.Call[string](ctx, cl, "billing.quote", true); err == nil {
-		t.Error("a call to a handler that hangs succeeded")
+	m := newRequest("rpc.billing.quote", service.HeaderTimeout, "50")
+	m.Data = []byte("true")
+	if err := h.nc.PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	<-h.began
+}
+
+// call is served once the only place is free.
+func (h *hanging) call(t *testing.T) error {
+	t.Helper()
+	got, err := service.Call[string](t.Context(), h.cl, "billing.quote", false)
+	if err == nil && got != "fine" {
+		err = errors.New("the result is " + got)
+	}
+	return err
+}
+
+// end releases the handlers and stops the service.
+func (h *hanging) end(t *testing.T) {
+	t.Helper()
+	close(h.release)
+	if err := h.stop(); err != nil {
+		t.Errorf("Run: %v", err)
 	}
 }
 
 func TestHungHandlerLosesItsPlace(t *testing.T) {
 	t.Parallel()
-	svc, cl, log, release := hanging(t)
-	callThatHangs(t, cl, 100*time.Millisecond)
-	// The only place is taken by the one that hangs, until it is given up.
-	if got, err := service.Call[string](t.Context(), cl, "billing.quote", false); err != nil || got != "fine" {
-		t.Errorf("call = %q, %v", got, err)
+	h := startHanging(t)
+	h.hang(t)
+	if err := h.call(t); err != nil {
+		t.Error(err)
 	}
-	if e := svc.Status().Endpoints[0]; e.Hung != 1 {
+	if e := h.Status().Endpoints[0]; e.Hung != 1 {
 		t.Errorf("%+v", e)
 	}
-	if !strings.Contains(log.String(), "hangHere") {
-		t.Errorf("the log does not name where it hangs: %s", log.String())
-	}
-	close(release)
-	if err := svc.stop(); err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	testserver.Eventually(t, 5*time.Second, func() bool { return strings.Contains(h.log.String(), "hangHere") },
+		"the log names where it hangs")
+	h.end(t)
 }
 
 func TestTooManyHungHandlersFailTheEndpoint(t *testing.T) {
 	t.Parallel()
-	svc, cl, _, release := hanging(t)
-	callThatHangs(t, cl, 3*time.Second)
-	callThatHangs(t, cl, 3*time.Second)
+	h := startHanging(t)
+	h.hang(t)
+	testserver.Eventually(t, 10*time.Second, func() bool { return h.Status().Endpoints[0].Hung == 1 }, "given up")
+	h.hang(t)
 	testserver.Eventually(t, 15*time.Second, func() error {
-		st := svc.Status()
+		st := h.Status()
 		if node := st.Tree.Find("billing/calls/quote"); node == nil || node.Restarts == 0 {
 			return errors.New("the endpoint was not restarted")
 		}
-		if got, err := service.Call[string](t.Context(), cl, "billing.quote", false); err != nil || got != "fine" {
-			return fmt.Errorf("call = %q, %w", got, err)
-		}
-		return nil
+		return h.call(t)
 	}, "not restarted")
-	close(release)
-	if err := svc.stop(); err != nil {
-		t.Errorf("Run: %v", err)
-	}
+	h.end(t)
 }

@@ -32,8 +32,9 @@ type server struct {
 	log    *slog.Logger
 	born   time.Time // origin of the clock of its requests
 	drain  time.Duration
-	values context.Context //nolint:containedctx // parent of the handlers' contexts, never cancelled
+	values context.Context        //nolint:containedctx // parent of the handlers' contexts, never cancelled
 	pools  []atomic.Pointer[pool] // by endpoint; nil until it has started
+	giveUp func(error)            // ends the Run for what no restart can mend
 
 	badReplies  *atomic.Int64
 	badReplyLog everySecond
@@ -55,6 +56,9 @@ func (s *server) serveEndpoint(ctx context.Context, i int, ep *endpoint, ready f
 	p := newPool(s, ep)
 	s.pools[i].Store(p)
 	if err := s.open(ctx, p); err != nil {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			s.giveUp(err)
+		}
 		return errors.Join(fmt.Errorf("service %s: endpoint %s: %w", s.id.Name, ep.name, err), s.stop(ctx, p))
 	}
 	ready()
@@ -68,10 +72,10 @@ func (s *server) serveEndpoint(ctx context.Context, i int, ep *endpoint, ready f
 			err := fmt.Errorf("service %s: endpoint %s: %w", s.id.Name, ep.name, nats.ErrConnectionClosed)
 			return errors.Join(err, s.stop(ctx, p))
 		case <-look.C:
-			if err := p.giveUpHung(); err != nil {
+			if err := p.giveUpHung(); err != nil { //nolint:contextcheck // a request has a context of its own
 				// Those that hang are not waited for: that is what they do.
 				p.feed.seal()
-				s.breakOff(p)
+				s.breakOff(p) //nolint:contextcheck // a request has a context of its own
 				return fmt.Errorf("service %s: %w", s.id.Name, err)
 			}
 		}
@@ -83,7 +87,7 @@ func (s *server) serveEndpoint(ctx context.Context, i int, ep *endpoint, ready f
 // answered.
 func (s *server) open(ctx context.Context, p *pool) error {
 	before := s.nc.LastError()
-	p.start()
+	p.start() //nolint:contextcheck // a request has a context of its own
 	for _, sub := range []struct{ subject, queue string }{
 		{s.addr.any(p.ep.name), queueGroup},
 		{s.addr.instance(p.ep.name, s.id.Instance), ""},
@@ -115,7 +119,7 @@ func (s *server) stop(ctx context.Context, p *pool) error {
 	if p.finish(soft) {
 		return flushAtEnd(ctx, s.nc)
 	}
-	s.breakOff(p)
+	s.breakOff(p) //nolint:contextcheck // a request has a context of its own
 	p.finish(ctx)
 	return errors.Join(fmt.Errorf("service %s: endpoint %s: %w", s.id.Name, p.ep.name, ErrDrainTimeout), flushAtEnd(ctx, s.nc))
 }

@@ -41,6 +41,7 @@ type Service struct {
 	state     State
 	started   time.Time
 	stopping  context.Context //nolint:containedctx // of the Run that goes on: ends before those of its children
+	giveUp    func(error)     // ends it for what no restart can mend
 	server    *server         // of the last Run
 	client    *Client
 	publisher *publish.Publisher
@@ -148,8 +149,9 @@ func (s *Service) Publisher() *publish.Publisher {
 // Run returns nil after a clean drain; an error that wraps [ErrDrainTimeout]
 // if handlers outlasted it; a [supervise.ShutdownError] that names what did
 // not stop; a [supervise.IntensityError] if the supervisor gave up; an error
-// that wraps nats.ErrConnectionClosed once the connection is closed for good;
-// and [ErrRunning] while another Run goes on. It may be called again once it
+// that wraps nats.ErrConnectionClosed once the connection is closed for good, or
+// nats.ErrPermissionViolation if an endpoint may not be subscribed to; and
+// [ErrRunning] while another Run goes on. It may be called again once it
 // has returned.
 func (s *Service) Run(ctx context.Context) error { return s.RunReady(ctx, func() {}) }
 
@@ -159,19 +161,20 @@ func (s *Service) Run(ctx context.Context) error { return s.RunReady(ctx, func()
 func (s *Service) RunReady(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := s.begin(ctx); err != nil {
+	giveUp := func(err error) { cancel(&fatalError{err}) }
+	if err := s.begin(ctx, giveUp); err != nil {
 		return err
 	}
 	closed := s.nc.StatusChanged(nats.CLOSED)
 	defer s.nc.RemoveStatusListener(closed)
 	if s.nc.IsClosed() {
-		cancel(nats.ErrConnectionClosed)
+		giveUp(nats.ErrConnectionClosed)
 	}
 	stopped := make(chan time.Time, 1)
 	go func() {
 		select {
 		case <-closed:
-			cancel(nats.ErrConnectionClosed)
+			giveUp(nats.ErrConnectionClosed)
 		case <-ctx.Done():
 		}
 		s.setState(StateDraining)
@@ -180,19 +183,25 @@ func (s *Service) RunReady(ctx context.Context, ready func()) error {
 	err := s.supervised(ctx, ready)
 	cancel(nil)
 	left := s.cfg.DrainTimeout - time.Since(<-stopped)
-	if errors.Is(context.Cause(ctx), nats.ErrConnectionClosed) {
-		err = errors.Join(fmt.Errorf("service %s: %w", s.id.Name, nats.ErrConnectionClosed), err)
+	var fatal *fatalError
+	if errors.As(context.Cause(ctx), &fatal) {
+		err = errors.Join(fmt.Errorf("service %s: %w", s.id.Name, fatal.err), err)
 	}
 	return errors.Join(err, s.end(context.WithoutCancel(ctx), max(left, time.Second)))
 }
 
-func (s *Service) begin(ctx context.Context) error {
+// fatalError ends a Run that no restart of a child can mend.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+
+func (s *Service) begin(ctx context.Context, giveUp func(error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != StateIdle {
 		return fmt.Errorf("service %s: %w", s.id.Name, ErrRunning)
 	}
-	s.state, s.started, s.stopping = StateStarting, time.Now().UTC(), ctx
+	s.state, s.started, s.stopping, s.giveUp = StateStarting, time.Now().UTC(), ctx, giveUp
 	return nil
 }
 

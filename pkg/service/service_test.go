@@ -14,6 +14,7 @@ import (
 	"github.com/agner-go/agner/pkg/envelope"
 	"github.com/agner-go/agner/pkg/publish"
 	"github.com/agner-go/agner/pkg/service"
+	"github.com/agner-go/agner/pkg/supervise"
 )
 
 type orderPlaced struct {
@@ -221,7 +222,9 @@ func TestFailingChildEndsRun(t *testing.T) {
 	t.Parallel()
 	srv := testserver.Start(t)
 	broken := errors.New("broken")
-	svc, err := service.New(srv.Connect(t), service.Config{Name: "billing", Logger: quiet()},
+	svc, err := service.New(srv.Connect(t), service.Config{
+		Name: "billing", Logger: quiet(), Supervision: supervise.Config{MaxRestarts: 2},
+	},
 		service.Handle("quote", price), service.Add("bad", failing{broken}))
 	if err != nil {
 		t.Fatal(err)

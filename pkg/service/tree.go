@@ -94,7 +94,7 @@ func (c *calls) RunReady(ctx context.Context, ready func()) error {
 	}
 	c.tree.Store(sup)
 	s.mu.Lock()
-	s.server = server
+	s.server, server.giveUp = server, s.giveUp
 	s.mu.Unlock()
 	return sup.RunReady(ctx, ready)
 }
@@ -118,7 +118,7 @@ func (s *Service) untilStopping(run supervise.ReadyFunc) supervise.ReadyFunc {
 		s.mu.Unlock()
 		ctx, cancel := context.WithCancel(child)
 		defer cancel()
-		defer context.AfterFunc(stopping, cancel)()
+		defer context.AfterFunc(stopping, cancel)() //nolint:contextcheck // ends by either
 		err := run(ctx, ready)
 		if stopping.Err() != nil {
 			<-child.Done()
