@@ -33,6 +33,7 @@ func (p *pool) giveUpHung() error {
 		}
 		x.hung = true
 		p.hung++
+		p.ep.stats.hung.Add(1)
 		p.running[place] = nil
 		found = append(found, x)
 		ids = append(ids, x.worker)
@@ -46,7 +47,6 @@ func (p *pool) giveUpHung() error {
 	stacks := goroutine.Stacks(ids)
 	for _, x := range found {
 		x.end(endDeadline)
-		p.ep.stats.hung.Add(1)
 		p.srv.log.Error("handler ignores its deadline; another worker takes its place",
 			"service", p.srv.id.Name, "endpoint", p.ep.name, "running", now-x.received, "stack", stacks[x.worker])
 	}
