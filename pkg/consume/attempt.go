@@ -45,7 +45,7 @@ func (l *loop) read(d *delivery, a *attempt) (v verdict, decided bool) {
 		}
 	} else if d.nth > 1 && l.oversize(d.msg) {
 		// The lane cannot take it, so its attempts are the server's deliveries.
-		a.number = int(min(d.nth, 1<<30)) //nolint:gosec // bounded
+		a.number = int(min(d.nth, 1<<30))
 	}
 	typ, key, err := l.ns.ParseEvent(a.origin.subject)
 	if err != nil {

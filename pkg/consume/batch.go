@@ -47,7 +47,7 @@ func decodeBatch[T envelope.Payload](ctx context.Context, codecs *envelope.Codec
 	for i := range raws {
 		e, err := envelope.DecodeData[T](codecs, &raws[i])
 		if err != nil {
-			out[i] = &undecodable{err}
+			out[i] = &undecodableError{err}
 			continue
 		}
 		events = append(events, e)
@@ -61,7 +61,7 @@ func decodeBatch[T envelope.Payload](ctx context.Context, codecs *envelope.Codec
 		switch {
 		case errs == nil:
 		case len(errs) != len(events):
-			out[i] = fmt.Errorf("batch handler returned %d outcomes for %d events", len(errs), len(events)) //nolint:perfsprint // it is not hot
+			out[i] = fmt.Errorf("batch handler returned %d outcomes for %d events", len(errs), len(events))
 		default:
 			out[i] = errs[k]
 		}

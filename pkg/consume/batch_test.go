@@ -61,7 +61,7 @@ func TestBatches(t *testing.T) {
 		if s.Handled != 999 || s.Dead != 2 || s.Running != 0 {
 			return fmt.Errorf("%+v", s)
 		}
-		return errors.Join(b.idle(t, "EVENTS", durableName), b.idle(t, "RETRY_billing", durableName))
+		return errors.Join(b.idle(t, "EVENTS"), b.idle(t, "RETRY_billing"))
 	})
 	if full.Load() < 10 || panics.Load() != 1 {
 		t.Errorf("%d full batches, %d panics", full.Load(), panics.Load())

@@ -189,7 +189,7 @@ func (s *source) rebind() error {
 	ctx, cancel := context.WithTimeout(s.loop.base, requestTimeout)
 	defer cancel()
 	l := s.loop
-	if err := l.backing.ensure(ctx); err != nil {
+	if err := l.ensure(ctx); err != nil {
 		return err
 	}
 	if s == l.main {

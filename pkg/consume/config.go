@@ -161,7 +161,7 @@ func (c Config) check() error {
 		}
 	}
 	if _, err := supervise.New(c.Supervision); err != nil {
-		return fmt.Errorf("Supervision: %w: %w", ErrConfig, err)
+		return fmt.Errorf("field Supervision: %w: %w", ErrConfig, err)
 	}
 	return c.KillSwitch.check()
 }

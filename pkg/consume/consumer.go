@@ -81,7 +81,7 @@ func (c *Consumer) RunReady(ctx context.Context, ready func()) error {
 	b, err := c.prepare(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop before it had begun
+			return nil // told to stop before it had begun
 		}
 		return fmt.Errorf("consume: group %s: %w", c.cfg.Group, err)
 	}

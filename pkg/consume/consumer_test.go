@@ -33,11 +33,11 @@ func TestEveryEventIsHandledOnce(t *testing.T) {
 	eventually(t, func() error { return got.each(500, 1) })
 	b.place2(t, 500, 600)
 	eventually(t, func() error { return got.each(600, 1) })
-	eventually(t, func() error { return b.idle(t, "EVENTS", durableName) })
+	eventually(t, func() error { return b.idle(t, "EVENTS") })
 }
 
 // place2 stores the events from..to-1 one by one.
-func (b *bundle) place2(t testing.TB, from, to int) {
+func (b *bundle) place2(t *testing.T, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
 		id := strconv.Itoa(i)
@@ -96,7 +96,7 @@ func TestFailingHandlerEndsInDead(t *testing.T) {
 		t.Errorf("dead letter on %s with %v", m.Subject, m.Header)
 	}
 	eventually(t, func() error {
-		return errors.Join(b.idle(t, "EVENTS", durableName), b.idle(t, "RETRY_billing", durableName))
+		return errors.Join(b.idle(t, "EVENTS"), b.idle(t, "RETRY_billing"))
 	})
 }
 
@@ -220,7 +220,7 @@ func TestDrainTimeoutNamesHandlers(t *testing.T) {
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
-	if b.idle(t, "EVENTS", durableName) == nil {
+	if b.idle(t, "EVENTS") == nil {
 		t.Error("the event is gone")
 	}
 	close(release)

@@ -9,16 +9,18 @@ import (
 // instead of the subscription's own delay. It counts as an attempt: once
 // MaxAttempts are used up the event is a dead letter. The server's timer makes
 // d at least 250 ms.
-func RetryAfter(d time.Duration, err error) error { return &retryAfter{d: max(d, 0), err: reason(err)} }
+func RetryAfter(d time.Duration, err error) error {
+	return &retryAfterError{d: max(d, 0), err: reason(err)}
+}
 
 // DeadLetter wraps a handler's error so that the event becomes a dead letter
 // at once: for what no further attempt can mend.
-func DeadLetter(err error) error { return &deadLetter{err: reason(err)} }
+func DeadLetter(err error) error { return &deadLetterError{err: reason(err)} }
 
 // Discard wraps a handler's error so that the event is dropped: no further
 // attempt, no dead letter. It is counted, and the server tells of it by its
 // advisory of a terminated message.
-func Discard(err error) error { return &discard{err: reason(err)} }
+func Discard(err error) error { return &discardError{err: reason(err)} }
 
 var errUnsaid = errors.New("no reason given")
 
@@ -29,30 +31,30 @@ func reason(err error) error {
 	return err
 }
 
-type retryAfter struct {
+type retryAfterError struct {
 	d   time.Duration
 	err error
 }
 
-func (e *retryAfter) Error() string { return e.err.Error() }
-func (e *retryAfter) Unwrap() error { return e.err }
+func (e *retryAfterError) Error() string { return e.err.Error() }
+func (e *retryAfterError) Unwrap() error { return e.err }
 
-type deadLetter struct{ err error }
+type deadLetterError struct{ err error }
 
-func (e *deadLetter) Error() string { return e.err.Error() }
-func (e *deadLetter) Unwrap() error { return e.err }
+func (e *deadLetterError) Error() string { return e.err.Error() }
+func (e *deadLetterError) Unwrap() error { return e.err }
 
-type discard struct{ err error }
+type discardError struct{ err error }
 
-func (e *discard) Error() string { return e.err.Error() }
-func (e *discard) Unwrap() error { return e.err }
+func (e *discardError) Error() string { return e.err.Error() }
+func (e *discardError) Unwrap() error { return e.err }
 
-// undecodable is the error of data that the handler's type cannot take: no
+// undecodableError is the error of data that the handler's type cannot take: no
 // attempt can mend it.
-type undecodable struct{ err error }
+type undecodableError struct{ err error }
 
-func (e *undecodable) Error() string { return e.err.Error() }
-func (e *undecodable) Unwrap() error { return e.err }
+func (e *undecodableError) Error() string { return e.err.Error() }
+func (e *undecodableError) Unwrap() error { return e.err }
 
 // outcome is what becomes of a delivery.
 type outcome int
@@ -88,10 +90,10 @@ func judge(err error, attempt int, p retryPolicy) verdict {
 		return verdict{outcome: outcomeAck}
 	}
 	var (
-		bad   *undecodable
-		dead  *deadLetter
-		drop  *discard
-		after *retryAfter
+		bad   *undecodableError
+		dead  *deadLetterError
+		drop  *discardError
+		after *retryAfterError
 	)
 	switch {
 	case errors.As(err, &drop):

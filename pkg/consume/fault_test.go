@@ -17,7 +17,7 @@ import (
 )
 
 // acked stores an event and tries again until the server has acknowledged it.
-func acked(ctx context.Context, t testing.TB, js jetstream.JetStream, id string) error {
+func acked(ctx context.Context, t *testing.T, js jetstream.JetStream, id string) error {
 	t.Helper()
 	for {
 		try, cancel := context.WithTimeout(ctx, time.Second)
@@ -57,7 +57,7 @@ func TestServerKilledUnderTheConsumer(t *testing.T) {
 		if d := got.distinct(); d != n {
 			return fmt.Errorf("%d of %d events handled", d, n)
 		}
-		return errors.Join(b.idle(t, "EVENTS", durableName), b.idle(t, "RETRY_billing", durableName))
+		return errors.Join(b.idle(t, "EVENTS"), b.idle(t, "RETRY_billing"))
 	})
 	if d := b.dead(t); len(d) != 0 {
 		t.Errorf("%d dead letters", len(d))
@@ -93,8 +93,8 @@ func TestRedeliveryWhileTheRetryWaits(t *testing.T) {
 		}
 		return nil
 	}))
-	eventually(t, func() error { return errors.Join(got.each(1, 2), b.idle(t, "RETRY_billing", durableName)) })
-	if err := errors.Join(b.idle(t, "EVENTS", durableName), got.each(1, 2)); err != nil || lost.Hits() != 1 {
+	eventually(t, func() error { return errors.Join(got.each(1, 2), b.idle(t, "RETRY_billing")) })
+	if err := errors.Join(b.idle(t, "EVENTS"), got.each(1, 2)); err != nil || lost.Hits() != 1 {
 		t.Errorf("%v; %d acknowledgements lost", err, lost.Hits())
 	}
 }
@@ -124,7 +124,7 @@ func TestDeadLetterIsStoredBeforeTheOriginalEnds(t *testing.T) {
 		}
 		return nil
 	})
-	if b.idle(t, "EVENTS", durableName) == nil {
+	if b.idle(t, "EVENTS") == nil {
 		t.Error("the original is gone, and there is no dead letter")
 	}
 	full.MaxMsgSize = -1
@@ -135,7 +135,7 @@ func TestDeadLetterIsStoredBeforeTheOriginalEnds(t *testing.T) {
 		if n := len(b.dead(t)); n != 1 {
 			return fmt.Errorf("%d dead letters", n)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	})
 	if err := got.each(1, 1); err != nil {
 		t.Errorf("waiting for the store cost runs: %v", err)

@@ -26,7 +26,10 @@ func TestConcurrencyChangesAtRunTime(t *testing.T) {
 	cfg.Concurrency = 2
 	c, _ := start(t, b.js, cfg, consume.On(func(context.Context, envelope.Event[orderPlaced]) error {
 		n := running.Add(1)
-		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+		for old := most.Load(); n > old; old = most.Load() {
+			if most.CompareAndSwap(old, n) {
+				break
+			}
 		}
 		<-release
 		running.Add(-1)
@@ -50,7 +53,7 @@ func TestConcurrencyChangesAtRunTime(t *testing.T) {
 	}
 	most.Store(0)
 	close(release)
-	eventually(t, func() error { return b.idle(t, "EVENTS", durableName) })
+	eventually(t, func() error { return b.idle(t, "EVENTS") })
 	if most.Load() > 2 { // the six that ran on were not counted anew
 		t.Errorf("%d ran at once after the limit was lowered", most.Load())
 	}
@@ -67,6 +70,7 @@ func TestConcurrencyChangesAtRunTime(t *testing.T) {
 
 func TestRateAndPause(t *testing.T) { //nolint:paralleltest // bubbles must not overlap
 	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+		t.Helper()
 		b := &bundle{js: s.JetStream(t)}
 		b.streams(t)
 		b.place(t, 100)

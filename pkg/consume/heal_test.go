@@ -61,7 +61,7 @@ func TestDurableDeletedWhileConnected(t *testing.T) {
 		if n := got.distinct(); n != 120 {
 			return fmt.Errorf("%d events", n)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	})
 	t.Logf("healed after %s", time.Since(began))
 	for id, runs := range got.runs {
@@ -140,7 +140,7 @@ func TestStreamMadeAnew(t *testing.T) {
 		if n := first.distinct(); n != 90 {
 			return fmt.Errorf("%d events at the group that ran on", n)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	})
 }
 
@@ -169,7 +169,7 @@ func TestHandlersOutliveTheirDurable(t *testing.T) {
 		if s := c.Status().Subscriptions[0]; s.Running != 0 || s.Buffered != 0 {
 			return fmt.Errorf("%+v", s)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	})
 }
 
@@ -217,7 +217,7 @@ func TestPauseIsSeen(t *testing.T) {
 	b.streams(t)
 	got := newTally()
 	c, _ := start(t, b.js, quick(), counting(got))
-	eventually(t, func() error { return b.idle(t, "EVENTS", durableName) })
+	eventually(t, func() error { return b.idle(t, "EVENTS") })
 	if _, err := b.js.PauseConsumer(t.Context(), "EVENTS", durableName, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestRemovedUnreadIsReported(t *testing.T) {
 	cfg := quick()
 	got := newTally()
 	c, _ := start(t, b.js, cfg, counting(got))
-	eventually(t, func() error { return b.idle(t, "EVENTS", durableName) })
+	eventually(t, func() error { return b.idle(t, "EVENTS") })
 	if _, err := b.js.PauseConsumer(t.Context(), "EVENTS", durableName, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}

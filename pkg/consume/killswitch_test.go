@@ -15,6 +15,7 @@ import (
 
 func TestKillSwitch(t *testing.T) { //nolint:paralleltest // bubbles must not overlap
 	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+		t.Helper()
 		b := &bundle{js: s.JetStream(t)}
 		b.streams(t)
 		b.place(t, 1000)

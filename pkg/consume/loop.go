@@ -117,8 +117,7 @@ func (l *loop) live(ctx context.Context, ready func()) error {
 	}
 	l.ackWait = time.Duration(min(l.main.durable.ackWait.Load(), l.lane.durable.ackWait.Load()))
 	if err := l.open(); err != nil {
-		l.stop()
-		return fmt.Errorf("consume %s: %w", l.durableName, err)
+		return errors.Join(fmt.Errorf("consume %s: %w", l.durableName, err), l.stop())
 	}
 	l.counters.setState(StateRunning, nil)
 	ready()

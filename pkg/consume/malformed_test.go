@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func malformed(t *testing.T, n int) []*nats.Msg {
 		func(i int) *nats.Msg { return with("ce-type", fmt.Sprintf("other.type.v%d", i)) },
 		func(i int) *nats.Msg { return with("CE-ID", fmt.Sprintf("second spelling %d", i)) },
 		func(i int) *nats.Msg { return with("ce-time", fmt.Sprintf("yesterday %d", i)) },
-		func(i int) *nats.Msg { return with("ce-bad_name", fmt.Sprint(i)) },
+		func(i int) *nats.Msg { return with("ce-bad_name", strconv.Itoa(i)) },
 		func(int) *nats.Msg { return with("ce-subject", "%C0%A0") },
 		func(i int) *nats.Msg { return body(fmt.Sprintf(`{"order_id":%d}`, i)) }, // number for string
 		func(i int) *nats.Msg { return body(fmt.Sprintf(`{"order_id":"%d"`, i)) },
@@ -105,7 +106,7 @@ func TestMalformedMessagesBecomeDeadLetters(t *testing.T) {
 		if n := len(b.dead(t)); n != len(bad) {
 			return fmt.Errorf("%d dead letters", n)
 		}
-		return errors.Join(got.each(20, 1), b.idle(t, "EVENTS", durableName))
+		return errors.Join(got.each(20, 1), b.idle(t, "EVENTS"))
 	})
 	bodies := map[string]int{}
 	for _, m := range bad {

@@ -31,7 +31,7 @@ func TestLeaderChange(t *testing.T) {
 		if n := got.distinct(); n != rounds*each {
 			return fmt.Errorf("%d events", n)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	})
 	t.Logf("settled %s after the last step-down: %+v", time.Since(began), c.Status().Subscriptions[0])
 	s, err := b.js.Stream(t.Context(), "EVENTS")
@@ -63,7 +63,7 @@ func TestBlackHole(t *testing.T) {
 		if n := got.distinct(); n != 20 {
 			return fmt.Errorf("%d events", n)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	})
 	t.Logf("settled after %s", time.Since(began))
 }

@@ -45,7 +45,7 @@ func setup(t *testing.T) *bundle {
 
 // streams makes the streams before any consumer does, so that events can be
 // stored first.
-func (b *bundle) streams(t testing.TB) {
+func (b *bundle) streams(t *testing.T) {
 	t.Helper()
 	p := &stream.Provisioner{JS: b.js, Logger: slog.New(slog.DiscardHandler)}
 	if err := p.Ensure(t.Context(), stream.Scheduled(""), stream.Events(""), stream.Dead("")); err != nil {
@@ -53,7 +53,7 @@ func (b *bundle) streams(t testing.TB) {
 	}
 }
 
-func message(t testing.TB, id string, payload orderPlaced) *nats.Msg {
+func message(t *testing.T, id string, payload orderPlaced) *nats.Msg {
 	t.Helper()
 	data, err := json.Marshal(payload)
 	if err != nil {
@@ -76,7 +76,7 @@ func message(t testing.TB, id string, payload orderPlaced) *nats.Msg {
 }
 
 // place stores n events with ids "0" to n-1.
-func (b *bundle) place(t testing.TB, n int) {
+func (b *bundle) place(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
 		id := strconv.Itoa(i)
@@ -99,13 +99,13 @@ func quick() consume.Config {
 }
 
 // start runs a consumer until the test, or stop, ends it.
-func start(t testing.TB, js jetstream.JetStream, cfg consume.Config, subs ...consume.Subscription) (c *consume.Consumer, stop func() error) {
+func start(t *testing.T, js jetstream.JetStream, cfg consume.Config, subs ...consume.Subscription) (c *consume.Consumer, stop func() error) {
 	t.Helper()
 	c, err := consume.New(js, cfg, subs...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it must outlive the test's context until cleanup
+	ctx, cancel := context.WithCancel(context.Background()) // it outlives the test's own until cleanup
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
 	stop = sync.OnceValue(func() error {
@@ -162,10 +162,10 @@ func (c *tally) each(n, times int) error {
 	return nil
 }
 
-// idle reports an error while a durable still owes something.
-func (b *bundle) idle(t testing.TB, streamName, durable string) error {
+// idle reports an error while the durable on a stream still owes something.
+func (b *bundle) idle(t *testing.T, streamName string) error {
 	t.Helper()
-	c, err := b.js.Consumer(t.Context(), streamName, durable)
+	c, err := b.js.Consumer(t.Context(), streamName, durableName)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (b *bundle) idle(t testing.TB, streamName, durable string) error {
 }
 
 // dead reads all dead letters.
-func (b *bundle) dead(t testing.TB) []*jetstream.RawStreamMsg {
+func (b *bundle) dead(t *testing.T) []*jetstream.RawStreamMsg {
 	t.Helper()
 	s, err := b.js.Stream(t.Context(), "DEAD")
 	if err != nil {
@@ -196,7 +196,7 @@ func (b *bundle) dead(t testing.TB) []*jetstream.RawStreamMsg {
 	return out
 }
 
-func eventually(t testing.TB, cond func() error) {
+func eventually(t *testing.T, cond func() error) {
 	t.Helper()
 	testserver.Eventually(t, wait, cond, "condition did not come true")
 }

@@ -14,6 +14,7 @@ import (
 // load has no say.
 func TestSlowHandlerIsRunOnce(t *testing.T) { //nolint:paralleltest // bubbles must not overlap
 	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+		t.Helper()
 		b := &bundle{js: s.JetStream(t)}
 		b.streams(t)
 		b.place(t, 1000)
@@ -30,7 +31,7 @@ func TestSlowHandlerIsRunOnce(t *testing.T) { //nolint:paralleltest // bubbles m
 		for range 1000 {
 			<-all
 		}
-		testserver.Eventually(t, 10*time.Minute, func() error { return b.idle(t, "EVENTS", durableName) }, "not all settled")
+		testserver.Eventually(t, 10*time.Minute, func() error { return b.idle(t, "EVENTS") }, "not all settled")
 		if err := got.each(1000, 1); err != nil {
 			t.Error(err)
 		}

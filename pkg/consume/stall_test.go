@@ -84,10 +84,10 @@ func stallRun(t *testing.T, healthy, failing int, first time.Duration) time.Dura
 		if err != nil {
 			return err
 		}
-		if n := int(dead.CachedInfo().State.Msgs); n != failing { //nolint:gosec // small
+		if n := int(dead.CachedInfo().State.Msgs); n != failing {
 			return fmt.Errorf("%d dead letters", n)
 		}
-		return errors.Join(b.idle(t, "EVENTS", durableName), b.idle(t, "RETRY_billing", durableName))
+		return errors.Join(b.idle(t, "EVENTS"), b.idle(t, "RETRY_billing"))
 	}, "not settled")
 	got.mu.Lock()
 	defer got.mu.Unlock()
@@ -106,7 +106,7 @@ func stallRun(t *testing.T, healthy, failing int, first time.Duration) time.Dura
 	return took
 }
 
-func (b *bundle) storeAsync(t testing.TB, id string) {
+func (b *bundle) storeAsync(t *testing.T, id string) {
 	t.Helper()
 	for {
 		_, err := b.js.PublishMsgAsync(message(t, id, orderPlaced{OrderID: "o-" + id}))

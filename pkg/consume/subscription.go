@@ -76,7 +76,7 @@ func On[T envelope.Payload](h func(ctx context.Context, e envelope.Event[T]) err
 		return func(ctx context.Context, raw envelope.Raw) error {
 			e, err := envelope.DecodeData[T](codecs, &raw)
 			if err != nil {
-				return &undecodable{err}
+				return &undecodableError{err}
 			}
 			return h(ctx, e)
 		}

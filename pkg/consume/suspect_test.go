@@ -69,7 +69,7 @@ func TestEventThatKillsTheProcess(t *testing.T) {
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil {
-			cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // this binary
+			cmd := exec.CommandContext(ctx, os.Args[0])
 			cmd.Env = append(os.Environ(), workerEnv+"="+server.URL())
 			err := cmd.Run()
 			var exit *exec.ExitError
@@ -82,7 +82,7 @@ func TestEventThatKillsTheProcess(t *testing.T) {
 		if n := len(b.dead(t)); n != 1 {
 			return fmt.Errorf("%d dead letters", n)
 		}
-		return b.idle(t, "EVENTS", durableName)
+		return b.idle(t, "EVENTS")
 	}, "the backlog is not settled")
 	cancel()
 	<-ended
