@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -100,5 +101,31 @@ func TestJournalReadsOn(t *testing.T) {
 	}
 	if _, _, err := js.progress(); err == nil {
 		t.Error("a spoiled journal is accepted")
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	p := printer{out: &out, markdown: true}
+	one := scenario{name: "a", ordered: true, plan: plan{FailEvery: 4}, twoEvery: 4}
+	rows := []row{
+		newRow("agner", one, 4, verdict{handled: 3, runs: 8, dead: 1, failingLeast: 5, failingMost: 5, both: 1}),
+		newRow("other", one, 4, verdict{stuck: 4, runs: 9, failingLeast: 2, failingMost: 7}),
+		newRow("agner", scenario{name: "b"}, 2, verdict{handled: 2, runs: 2, reordered: 1, worst: 1500 * time.Microsecond}),
+	}
+	for _, r := range rows {
+		if err := p.print(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `| scenario | contender | published | handled | lost | stuck | duplicated | reordered | runs | remarks |
+|---|---|---|---|---|---|---|---|---|---|
+| a | agner | 4 | 3 | 0 | 0 | 0 | 0 | 8 | delay 0 ms, at most 0 ms; 1 failing: 1 dead letters, 5 runs each; both values seen in 1 of 1 |
+|  | other | 4 | 0 | 0 | 4 | 0 | 0 | 9 | nothing handled; 1 failing: 0 dead letters, 2–7 runs each; both values seen in 0 of 1 |
+| b | agner | 2 | 2 | 0 | 0 | 0 | – | 2 | delay 0 ms, at most 2 ms |
+`
+	if have := out.String(); have != want {
+		t.Errorf("have\n%s\nwant\n%s", have, want)
 	}
 }

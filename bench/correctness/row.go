@@ -129,6 +129,9 @@ func (p *printer) print(r row) error {
 
 func (r row) remarks() string {
 	out := fmt.Sprintf("delay %d ms, at most %d ms", r.TypicalMS, r.WorstMS)
+	if r.Handled == 0 {
+		out = "nothing handled"
+	}
 	if r.Failing > 0 {
 		out += fmt.Sprintf("; %d failing: %d dead letters, %s runs each", r.Failing, r.Dead, span(r.FailingLeast, r.FailingMost))
 	} else if r.Dead > 0 {
