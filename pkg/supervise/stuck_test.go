@@ -162,7 +162,7 @@ func TestDoubleIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		sup := mustNew(t, supervise.Config{}, supervise.Child{
+		sup := mustNew(t, supervise.Config{Name: "doubles"}, supervise.Child{
 			Name: "a", Runner: stuck(release), OnStuck: supervise.StuckDouble, MaxAbandoned: 2,
 		})
 		stop := begin(t, sup)
@@ -170,7 +170,7 @@ func TestDoubleIsBounded(t *testing.T) {
 			t.Errorf("the first restart returned %v", err)
 		}
 		st := sup.Status()
-		if a := st.Find("root/a"); a.State != supervise.StateRunning || len(a.Abandoned) != 1 || a.Abandoned[0].Goroutines != 2 {
+		if a := st.Find("doubles/a"); a.State != supervise.StateRunning || len(a.Abandoned) != 1 || a.Abandoned[0].Goroutines != 2 {
 			t.Errorf("beside one abandoned run: %+v", a)
 		}
 		if err := sup.Restart(t.Context(), "a"); !errors.Is(err, supervise.ErrStuck) {
