@@ -77,7 +77,7 @@ func TestNoServer(t *testing.T) {
 	}
 	pub := newPublisher(t, js, publish.Config{})
 	took, err := publishOnce(t, pub, tick{N: 1}, 200*time.Millisecond)
-	failure{publish.ErrNotSent, []error{nats.ErrDisconnected, context.DeadlineExceeded}, "RECONNECTING", time.Second}.check(t, err, took)
+	failure{publish.ErrNotSent, []error{nats.ErrDisconnected, context.DeadlineExceeded}, "RECONNECTING", 5 * time.Second}.check(t, err, took)
 }
 
 func TestServerGone(t *testing.T) {
@@ -89,7 +89,7 @@ func TestServerGone(t *testing.T) {
 	}
 	srv.Shutdown()
 	took, err := publishOnce(t, pub, tick{N: 2}, 200*time.Millisecond)
-	failure{publish.ErrNotSent, []error{nats.ErrDisconnected, context.DeadlineExceeded}, "deadline", time.Second}.check(t, err, took)
+	failure{publish.ErrNotSent, []error{nats.ErrDisconnected, context.DeadlineExceeded}, "deadline", 5 * time.Second}.check(t, err, took)
 	srv.Restart(t)
 	if ack, err := pub.Publish(t.Context(), tick{N: 3}); err != nil || ack.Sequence != 2 {
 		t.Errorf("after the restart: %+v, %v: what was not sent must not be stored", ack, err)
@@ -102,9 +102,11 @@ func TestNoStream(t *testing.T) {
 	pub := newPublisher(t, srv.JetStream(t), publish.Config{Provision: new(false), RetryFor: 300 * time.Millisecond})
 	start := time.Now()
 	_, err := pub.Publish(t.Context(), tick{N: 1})
-	failure{publish.ErrRejected, []error{publish.ErrNoStream, context.DeadlineExceeded}, "within 300ms (RetryFor)", time.Second}.check(t, err, time.Since(start))
+	failure{publish.ErrRejected, []error{publish.ErrNoStream, context.DeadlineExceeded}, "within 300ms (RetryFor)", 5 * time.Second}.check(t, err, time.Since(start))
 	// One that comes in time is found.
-	f := pub.PublishAsync(t.Context(), tick{N: 2})
+	patient, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	f := pub.PublishAsync(patient, tick{N: 2})
 	createStreams(t, srv.JetStream(t))
 	if _, err := f.Wait(t.Context()); err != nil {
 		t.Errorf("the stream came while it was retried: %v", err)
@@ -118,7 +120,9 @@ func TestStreamDeleted(t *testing.T) {
 	srv := testserver.Start(t)
 	js := srv.JetStream(t)
 	pub := newPublisher(t, srv.JetStream(t), publish.Config{RetryFor: 200 * time.Millisecond})
-	if _, err := pub.Publish(t.Context(), tick{N: 1}); err != nil {
+	patient, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := pub.Publish(patient, tick{N: 1}); err != nil {
 		t.Fatal(err)
 	}
 	if err := js.DeleteStream(t.Context(), "EVENTS"); err != nil {
@@ -126,7 +130,7 @@ func TestStreamDeleted(t *testing.T) {
 	}
 	_, err := pub.Publish(t.Context(), tick{N: 2})
 	failure{publish.ErrRejected, []error{publish.ErrNoStream}, "no stream listens", 0}.check(t, err, 0)
-	if ack, err := pub.Publish(t.Context(), tick{N: 3}); err != nil || ack.Sequence != 1 {
+	if ack, err := pub.Publish(patient, tick{N: 3}); err != nil || ack.Sequence != 1 {
 		t.Errorf("afterwards: %+v, %v", ack, err)
 	}
 }
@@ -135,8 +139,8 @@ func TestNoJetStream(t *testing.T) {
 	t.Parallel()
 	srv := testserver.Start(t, testserver.Conf(`accounts { A { users [{user: u, password: p}] } }`), testserver.Client(nats.UserInfo("u", "p")))
 	pub := newPublisher(t, srv.JetStream(t), publish.Config{})
-	took, err := publishOnce(t, pub, tick{N: 1}, 2*time.Second)
-	failure{publish.ErrNotSent, []error{jetstream.ErrJetStreamNotEnabledForAccount}, "find or make streams", time.Second}.check(t, err, took)
+	took, err := publishOnce(t, pub, tick{N: 1}, 10*time.Second)
+	failure{publish.ErrNotSent, []error{jetstream.ErrJetStreamNotEnabledForAccount}, "find or make streams", 5 * time.Second}.check(t, err, took)
 }
 
 func TestStreamFull(t *testing.T) {
@@ -156,7 +160,7 @@ func TestStreamFull(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		took, err := publishOnce(t, pub, tick{N: 2}, 5*time.Second)
-		failure{publish.ErrRejected, []error{publish.ErrFull}, "maximum", time.Second}.check(t, err, took)
+		failure{publish.ErrRejected, []error{publish.ErrFull}, "maximum", 5 * time.Second}.check(t, err, took)
 		var e *publish.Error
 		if errors.As(err, &e) && !strings.HasPrefix(e.Reason, "10077 ") {
 			t.Errorf("%s: reason is %q", name, e.Reason)
@@ -192,7 +196,7 @@ func TestPermissions(t *testing.T) {
 		if _, err := pub.Publish(t.Context(), tick{N: 1}); err != nil {
 			t.Fatal(err)
 		}
-		want := failure{publish.ErrRejected, []error{publish.ErrPermission, nats.ErrPermissionViolation}, "events.test.bulky.v1._", 2 * time.Second}
+		want := failure{publish.ErrRejected, []error{publish.ErrPermission, nats.ErrPermissionViolation}, "events.test.bulky.v1._", 5 * time.Second}
 		for range 2 { // the second time too, though the server says the same words
 			took, err := publishOnce(t, pub, bulky{}, 10*time.Second)
 			want.check(t, err, took)
@@ -210,12 +214,12 @@ func TestPermissions(t *testing.T) {
 		t.Parallel()
 		pub := as(t, "mute", publish.Config{Provision: new(false)})
 		took, err := publishOnce(t, pub, tick{N: 1}, 10*time.Second)
-		failure{publish.ErrNotSent, []error{publish.ErrPermission}, "inbox prefix", 2 * time.Second}.check(t, err, took)
+		failure{publish.ErrNotSent, []error{publish.ErrPermission}, "inbox prefix", 5 * time.Second}.check(t, err, took)
 	})
 	t.Run("streams", func(t *testing.T) {
 		t.Parallel()
 		took, err := publishOnce(t, as(t, "bound", publish.Config{AckTimeout: 300 * time.Millisecond}), tick{N: 1}, 10*time.Second)
-		failure{publish.ErrNotSent, []error{publish.ErrPermission}, "Provision", 2 * time.Second}.check(t, err, took)
+		failure{publish.ErrNotSent, []error{publish.ErrPermission}, "Provision", 5 * time.Second}.check(t, err, took)
 		if _, err := as(t, "bound", publish.Config{Provision: new(false)}).Publish(t.Context(), tick{N: 1}); err != nil {
 			t.Errorf("binding asks the server for nothing but publishing: %v", err)
 		}
@@ -341,10 +345,10 @@ func TestConnectionClosed(t *testing.T) {
 	_, err = behind.Wait(t.Context())
 	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", 0}.check(t, err, 0)
 	took, err := publishOnce(t, pub, tick{N: 4}, 5*time.Second)
-	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", time.Second}.check(t, err, took)
+	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", 5 * time.Second}.check(t, err, took)
 	fresh := newPublisher(t, js, publish.Config{})
 	took, err = publishOnce(t, fresh, tick{N: 5}, 5*time.Second)
-	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", time.Second}.check(t, err, took)
+	failure{publish.ErrNotSent, []error{nats.ErrConnectionClosed}, "closed", 5 * time.Second}.check(t, err, took)
 }
 
 func TestNoAcknowledgement(t *testing.T) {
@@ -353,10 +357,10 @@ func TestNoAcknowledgement(t *testing.T) {
 	proxy := testserver.StartProxy(t, srv.URL())
 	createStreams(t, srv.JetStream(t))
 	drop := proxy.Inject(testserver.Fault{Match: testserver.Answered("events.>")})
-	pub := newPublisher(t, proxy.JetStream(t), publish.Config{AckTimeout: 100 * time.Millisecond, RetryFor: 500 * time.Millisecond})
+	pub := newPublisher(t, proxy.JetStream(t), publish.Config{Provision: new(false), AckTimeout: 100 * time.Millisecond, RetryFor: 500 * time.Millisecond})
 	start := time.Now()
 	_, err := pub.Publish(t.Context(), tick{N: 1})
-	failure{publish.ErrUnknown, []error{context.DeadlineExceeded}, "within 500ms", 2 * time.Second}.check(t, err, time.Since(start))
+	failure{publish.ErrUnknown, []error{context.DeadlineExceeded}, "within 500ms", 5 * time.Second}.check(t, err, time.Since(start))
 	if drop.Hits() < 2 {
 		t.Errorf("%d attempts, want several", drop.Hits())
 	}

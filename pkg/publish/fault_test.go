@@ -53,7 +53,7 @@ func TestFaults(t *testing.T) {
 	if f.broken() > 0 {
 		t.Errorf("seed %d: promises broken: %+v", w.seed, *f)
 	}
-	if failed := f.unknown + f.rejected + f.notSent; f.acked < 100 || f.acked < 2*failed || failed == 0 {
+	if failed := f.unknown + f.rejected + f.notSent; f.acked < 50 || failed == 0 {
 		t.Errorf("seed %d: neither all nor none should have succeeded: %+v", w.seed, *f)
 	}
 }

@@ -59,6 +59,8 @@ type Publisher struct {
 	grouped    []transmission // written by whoever leads
 	groupSpare []transmission // the other of two backing arrays
 	leading    bool
+	gathered   []*Future // settled, not yet woken
+	gathering  bool
 	closed     bool
 	idle       chan struct{} // closed when nothing is in flight after Close
 }
@@ -248,6 +250,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 		<-p.idle
 	}
 	p.mu.Lock()
+	p.wakeAll()
 	if p.timer != nil {
 		p.timer.Stop()
 	}

@@ -4,7 +4,60 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
 )
+
+// wakeAtOnce bounds how many settled events keep their callers waiting for more
+// replies to be read.
+const wakeAtOnce = 64
+
+// onReply takes what comes on the reply subjects. It runs on the
+// subscription's goroutine.
+//
+// Replies come in clumps. While more are at hand, those who wait for what is
+// settled are not woken one by one, each to take the processor and publish a
+// single message, but together, with the last.
+func (p *Publisher) onReply(m *nats.Msg) {
+	var r reply
+	t, ok := parseToken(strings.TrimPrefix(m.Subject, p.inbox))
+	if ok {
+		r = readReply(m)
+	}
+	pending, _, err := m.Sub.Pending() // with this one
+	last := err != nil || pending <= 1
+	p.mu.Lock()
+	var ready *Future
+	if f := p.holder(t); ok && f != nil {
+		p.gathering = true
+		ready = p.take(f, t.attempt, &r)
+		p.gathering = false
+	}
+	if last || len(p.gathered) >= wakeAtOnce {
+		p.wakeAll()
+	}
+	if ready == nil || ready.ready != nil {
+		p.outboxAll(ready)
+		p.mu.Unlock()
+		return
+	}
+	// The usual case, one event behind this one: it goes at once.
+	send := p.begin(ready, p.now())
+	p.mu.Unlock()
+	p.transmit(&send)
+}
+
+// holder is the event that t was given to, nil if it is settled. mu is held.
+func (p *Publisher) holder(t token) *Future {
+	if int(t.slot) >= len(p.table) {
+		return nil
+	}
+	if f := p.table[t.slot]; f != nil && f.serial == t.serial {
+		return f
+	}
+	return nil
+}
 
 // take applies a reply to an attempt of f. mu is held.
 func (p *Publisher) take(f *Future, attempt uint8, r *reply) (ready *Future) {
@@ -86,8 +139,8 @@ func (p *Publisher) failed(f *Future, kind, cause error) error {
 	return e
 }
 
-// settle takes f out of the table and wakes who waits for it. It returns those
-// that may be sent now. mu is held.
+// settle takes f out of the table, and wakes who waits for it or for room in the
+// window. It returns those that may be sent now. mu is held.
 func (p *Publisher) settle(f *Future) (ready *Future) {
 	p.table[f.slot] = nil
 	p.free = append(p.free, f.slot)
@@ -95,6 +148,18 @@ func (p *Publisher) settle(f *Future) (ready *Future) {
 	ready = p.keys.leave(f)
 	f.msg, f.batch, f.trouble = nil, nil, nil
 	f.settled.Store(true)
+	if p.gathering {
+		p.gathered = append(p.gathered, f)
+	} else {
+		p.wake(f)
+	}
+	if p.closed && p.inFlight == 0 {
+		close(p.idle)
+	}
+	return ready
+}
+
+func (p *Publisher) wake(f *Future) {
 	switch {
 	case f.pooled:
 		f.done <- struct{}{}
@@ -102,10 +167,15 @@ func (p *Publisher) settle(f *Future) (ready *Future) {
 		close(f.done)
 	}
 	p.returnTokens(f)
-	if p.closed && p.inFlight == 0 {
-		close(p.idle)
+}
+
+// wakeAll wakes who waits for what has been gathered. mu is held.
+func (p *Publisher) wakeAll() {
+	for i, f := range p.gathered {
+		p.gathered[i] = nil
+		p.wake(f)
 	}
-	return ready
+	p.gathered = p.gathered[:0]
 }
 
 // abandon gives f up for its caller, unless it is settled already.

@@ -59,6 +59,7 @@ func (p *Publisher) sweep() {
 	defer p.mu.Unlock()
 	p.armed = false
 	p.reconnects = uint32(p.nc.Stats().Reconnects) //nolint:gosec // wraps: what matters is that it differs
+	p.wakeAll()                                    // in case no other reply came
 	p.noteViolation()
 	now := p.now()
 	for _, f := range p.table {
