@@ -19,8 +19,9 @@ import (
 )
 
 const demoHelp = `Run a shop of three services on an embedded NATS server, and tell what happens:
-events flow, calls are answered, a handler panics, a process is killed with
-SIGKILL, a poisoned event becomes a dead letter and is replayed after the fix.
+events flow, calls are answered, a handler panics, a child crashes and is
+restarted, a process is killed with SIGKILL, a poisoned event becomes a dead
+letter and is replayed after the fix.
 
 Events from outside are handled while it runs. It ends with the books: what
 handlers recorded, held against what stands in the streams. The exit code is 0

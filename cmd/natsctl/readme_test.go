@@ -32,6 +32,7 @@ func timeless(line string) string {
 		{`billing handles them: .*`, "billing handles them"},
 		{`^ +billing-\d+ handles it`, "billing handles it"},
 		{`succeeds on .*`, "succeeds"},
+		{`^ +mailer .*`, "mailer"},
 		{`"instance":"billing-\d+"`, "instance"},
 		{`orders?`, "order"},
 		{`\d+(\.\d+)?`, "N"},
