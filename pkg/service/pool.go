@@ -151,7 +151,8 @@ func (p *pool) run(x *inflight, place int, w string) (then course) {
 		// A handler that ends its goroutine (runtime.Goexit) takes this worker
 		// with it, and nothing else.
 		if !returned {
-			p.workers.Go(func() { p.resume(x, place) })
+			done := x // so that x itself stays on the stack
+			p.workers.Go(func() { p.resume(done, place) })
 		}
 	}()
 	for x != nil {
