@@ -1,3 +1,50 @@
 // Package service runs one instance of a service: it handles events, answers
-// calls, and makes them.
+// calls and makes them, and is found by the tools of NATS.
+//
+// # What it is
+//
+// A [Service] is made of parts: [On] and [OnEvent] handle events through
+// durable subscriptions (package consume), [Handle] answers calls, [Add] brings
+// any child with a Run of its own. [Service.Run] runs them under a supervisor
+// (package supervise) until its context ends, then drains.
+//
+// A [Client] makes calls: [Call] waits for the reply of one instance, [Cast]
+// does not. Requests and results are JSON over NATS request and reply; other
+// languages and the nats CLI take part by docs/wire.md.
+//
+// Each instance answers the discovery protocol of nats.go/micro, so that
+// `nats service ls|info|stats|ping` see it.
+//
+// # What it guarantees
+//
+// A call is at most once: it is sent once, and the caller's error says whether
+// a handler may have run. [CodeUnavailable] means that none did: nobody serves
+// the endpoint, all places are taken, or the request was never sent. After
+// [CodeDeadlineExceeded] and [CodeCanceled] one may have.
+//
+// A deadline travels with a call, relative, so that clocks need not agree. A
+// request whose time is up is not run. When a caller gives up, the context of
+// the handler ends.
+//
+// What a handler did not classify with [Errorf] stays in the service: its
+// caller gets an id, the log has the cause. A panic ends one call.
+//
+// A reply goes only to an inbox, and is never empty: who may call a service
+// cannot make it write elsewhere (promise P9 of the design).
+//
+// Events are at least once; see package consume.
+//
+// # How it stops
+//
+// When the context of [Service.Run] ends, events and calls stop coming at the
+// same moment. What arrived before is finished within DrainTimeout; near its
+// end the handlers' contexts are cancelled. Then the children of [Add] stop, in
+// reverse order, and what was published is waited for. Discovery answers until
+// then. Callers see no error: what this instance does not take, another does.
+//
+// # What it is not
+//
+// It is no broker of work: a call that nobody can take now fails now. Work that
+// must not be lost is an event. It keeps no state (package inbox does), does
+// not retry calls, and promises no order among them.
 package service
