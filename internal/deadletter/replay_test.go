@@ -172,6 +172,7 @@ func TestReplayReachesTheOneSubscription(t *testing.T) {
 				t.Errorf("its delivery is %+v", d)
 			}
 			letters(t, js, ns, 0)
+			testserver.Eventually(t, wait, func() bool { return len(notify.events()) > 0 }, "notify handles the original")
 			if n := len(notify.events()); n != 1 {
 				t.Errorf("notify handled %d events, want the one original", n)
 			}
