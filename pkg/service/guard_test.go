@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,4 +169,56 @@ func TestReplyPrefixes(t *testing.T) {
 	if n := svc.Status().RefusedReplies; n != 1 {
 		t.Errorf("%d refused", n)
 	}
+}
+
+// With the permissions of docs/wire.md a caller and a service work, and a
+// caller can neither listen to another's replies nor answer in a service's
+// place.
+func TestLeastPermissions(t *testing.T) {
+	t.Parallel()
+	srv := testserver.Start(t, testserver.Conf(`authorization { users: [
+		{ user: billing, password: p, permissions: {
+			publish: ["_INBOX.>"],
+			subscribe: ["rpc.billing.>", "$SRV.*", "$SRV.*.billing", "$SRV.*.billing.*", "_INBOX.billing.>"] } }
+		{ user: web, password: p, permissions: { publish: ["rpc.billing.>", "$SRV.>"], subscribe: ["_INBOX.web.>"] } }
+	] }`))
+	var errs logged
+	as := func(user string) *nats.Conn {
+		return srv.Connect(t, nats.UserInfo(user, "p"), nats.CustomInboxPrefix("_INBOX."+user),
+			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { fmt.Fprintln(&errs, user, err) }))
+	}
+	canceled := make(chan struct{})
+	svc := start(t, as("billing"), service.Config{Name: "billing", Logger: quiet()}, service.Handle("quote", price),
+		service.Handle("wait", func(ctx context.Context, _ struct{}) (int, error) {
+			<-ctx.Done()
+			close(canceled)
+			return 0, ctx.Err()
+		}))
+	web := as("web")
+	cl := newClient(t, web, service.ClientConfig{})
+	if _, err := service.Call[quote](t.Context(), cl, "billing.quote", quoteRequest{SKU: "A"}, service.ToInstance(svc.Instance())); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := service.Call[int](ctx, cl, "billing.wait", struct{}{}); service.CodeOf(err) != service.CodeDeadlineExceeded {
+		t.Error(err)
+	}
+	<-canceled
+	if ping := ask[micro.Ping](t, web, micro.PingVerb, "billing", svc.Instance()); ping.ID != svc.Instance() {
+		t.Errorf("ping %+v", ping)
+	}
+	if text := errs.String(); text != "" {
+		t.Errorf("refused: %s", text)
+	}
+	for _, subject := range []string{"_INBOX.>", "_INBOX.billing.>", "rpc.billing.quote"} {
+		if _, err := web.SubscribeSync(subject); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(web.Publish("_INBOX.billing.x", nil), web.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, 5*time.Second, func() bool { return strings.Count(errs.String(), "web nats: permissions violation") == 4 },
+		"four times refused")
 }

@@ -160,3 +160,34 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A call that is under way when the connection breaks gets its reply over the
+// next one.
+func TestReplyAfterReconnect(t *testing.T) {
+	t.Parallel()
+	srv := testserver.Start(t)
+	began, block := make(chan struct{}), make(chan struct{})
+	snc, cnc := srv.Connect(t), srv.Connect(t)
+	start(t, snc, service.Config{Name: "slow"},
+		service.Handle("wait", func(context.Context, int) (int, error) { close(began); <-block; return 7, nil }))
+	cl := newClient(t, cnc, service.ClientConfig{Timeout: 20 * time.Second})
+	replied := make(chan error, 1)
+	go func() {
+		n, err := service.Call[int](t.Context(), cl, "slow.wait", 1)
+		if err == nil && n != 7 {
+			err = errors.New("another's reply")
+		}
+		replied <- err
+	}()
+	<-began
+	srv.Shutdown()
+	testserver.Eventually(t, 5*time.Second, func() bool { return !cnc.IsConnected() && !snc.IsConnected() }, "connections are lost")
+	srv.Restart(t)
+	testserver.Eventually(t, 5*time.Second, func() bool {
+		return cnc.IsConnected() && snc.IsConnected() && cnc.Flush() == nil && snc.Flush() == nil
+	}, "connections are back")
+	close(block)
+	if err := <-replied; err != nil {
+		t.Error(err)
+	}
+}
