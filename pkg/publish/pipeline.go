@@ -107,7 +107,7 @@ func (p *Publisher) place(f *Future) {
 		f.slot = uint16(len(p.table)) //nolint:gosec // the window has at most 1<<16 slots
 		p.table = append(p.table, f)
 	}
-	p.serial++
+	p.serial = (p.serial + 1) & (1<<serialBits - 1)
 	f.serial = p.serial
 	p.inFlight++
 	p.keys.enter(f)

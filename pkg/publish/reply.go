@@ -9,24 +9,29 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A reply subject ends in a token of 14 hex digits: the slot in the table (4),
-// the publish that holds it (8) and the attempt (2). So an acknowledgement that
-// comes late can neither settle a later event in the same slot, nor can an
-// error of an earlier attempt be taken for one of the current.
-const tokenLen = 14
+// A reply subject ends in a token of 48 bits: the slot in the table (16), the
+// publish that holds it (24) and the attempt (8), in eight digits of 64. So an
+// acknowledgement that comes late can neither settle a later event in the same
+// slot, nor can an error of an earlier attempt be taken for one of the current.
+// Short subjects are worth it: each goes there and back with every event.
+const (
+	tokenLen   = 8
+	serialBits = 24
+)
 
 type token struct {
 	slot    uint16
-	serial  uint32
+	serial  uint32 // of serialBits
 	attempt uint8
 }
 
-const hexDigits = "0123456789abcdef"
+// tokenDigits are legal in a subject and in their ASCII order.
+const tokenDigits = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 
 func appendToken(b []byte, t token) []byte {
-	v := uint64(t.slot)<<40 | uint64(t.serial)<<8 | uint64(t.attempt)
-	for shift := 4 * (tokenLen - 1); shift >= 0; shift -= 4 {
-		b = append(b, hexDigits[v>>shift&15])
+	v := uint64(t.slot)<<32 | uint64(t.serial)<<8 | uint64(t.attempt)
+	for shift := 6 * (tokenLen - 1); shift >= 0; shift -= 6 {
+		b = append(b, tokenDigits[v>>shift&63])
 	}
 	return b
 }
@@ -37,17 +42,29 @@ func parseToken(s string) (token, bool) {
 	}
 	var v uint64
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case '0' <= c && c <= '9':
-			v = v<<4 | uint64(c-'0')
-		case 'a' <= c && c <= 'f':
-			v = v<<4 | uint64(c-'a'+10)
-		default:
+		digit, ok := tokenDigit(s[i])
+		if !ok {
 			return token{}, false
 		}
+		v = v<<6 | digit
 	}
-	return token{slot: uint16(v >> 40), serial: uint32(v >> 8), attempt: uint8(v)}, true
+	return token{slot: uint16(v >> 32), serial: uint32(v>>8) & (1<<serialBits - 1), attempt: uint8(v)}, true
+}
+
+func tokenDigit(c byte) (uint64, bool) {
+	switch {
+	case c == '-':
+		return 0, true
+	case '0' <= c && c <= '9':
+		return uint64(c-'0') + 1, true
+	case 'A' <= c && c <= 'Z':
+		return uint64(c-'A') + 11, true
+	case c == '_':
+		return 37, true
+	case 'a' <= c && c <= 'z':
+		return uint64(c-'a') + 38, true
+	}
+	return 0, false
 }
 
 // reply is what the server said to one message.

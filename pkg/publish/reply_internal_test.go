@@ -12,13 +12,21 @@ import (
 
 func TestToken(t *testing.T) {
 	t.Parallel()
-	for _, want := range []token{{}, {1, 2, 3}, {0xffff, 0xffffffff, 0xff}, {0, 0xdeadbeef, 0x10}} {
+	seen := make(map[string]bool)
+	for _, want := range []token{{}, {1, 2, 3}, {0xffff, 0xffffff, 0xff}, {0, 0xdeadbe, 0x10}, {0x8000, 0, 0}, {0, 1, 0}, {0, 0, 1}} {
 		text := string(appendToken(nil, want))
-		if got, ok := parseToken(text); !ok || got != want || len(text) != tokenLen {
+		if got, ok := parseToken(text); !ok || got != want || len(text) != tokenLen || seen[text] {
 			t.Errorf("%+v -> %q -> %+v, %v", want, text, got, ok)
 		}
+		seen[text] = true
 	}
-	for _, bad := range []string{"", "0", "0000000000000", "000000000000000", "0000000000000g", "0000000000000F", "00000000000 00"} {
+	for c := range 256 {
+		i := strings.IndexByte(tokenDigits, byte(c))
+		if digit, ok := tokenDigit(byte(c)); ok != (i >= 0) || ok && digit != uint64(i) {
+			t.Errorf("digit %#x is %d, %v", c, digit, ok)
+		}
+	}
+	for _, bad := range []string{"", "0", "0000000", "000000000", "0000000.", "0000 000", "0000000\xff"} {
 		if got, ok := parseToken(bad); ok {
 			t.Errorf("%q was read as %+v", bad, got)
 		}

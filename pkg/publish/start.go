@@ -81,6 +81,9 @@ func (p *Publisher) waitConnected(ctx context.Context) error {
 	}
 }
 
+// inboxLen is how many characters of base 32 make an inbox unguessable: 80 bits.
+const inboxLen = 16
+
 // subscribe opens the one subscription for all replies. Its prefix cannot be
 // guessed, so nobody else can forge an acknowledgement.
 func (p *Publisher) subscribe(ctx context.Context) error {
@@ -97,7 +100,7 @@ func (p *Publisher) subscribe(ctx context.Context) error {
 	if own := p.nc.Opts.InboxPrefix; own != "" {
 		prefix = own
 	}
-	inbox := prefix + "." + rand.Text() + "."
+	inbox := prefix + "." + rand.Text()[:inboxLen] + "."
 	sub, err := p.nc.Subscribe(inbox+"*", p.onReply)
 	if err != nil {
 		return fmt.Errorf("subscribe to replies: %w", err)
