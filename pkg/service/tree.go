@@ -30,10 +30,11 @@ func (s *Service) newTree(added []supervise.Child) (*supervise.Supervisor, error
 		})
 	}
 	if len(s.endpoints) > 0 {
-		children = append(children, supervise.Child{
-			Name:   childCalls,
-			Runner: &calls{service: s},
-		})
+		c, err := s.newCalls()
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, supervise.Child{Name: childCalls, Runner: c})
 	}
 	root := s.cfg.Supervision
 	root.Name, root.Logger, root.Template = s.id.Name, s.log, nil
@@ -50,18 +51,32 @@ type events struct {
 // Status implements supervise.Tree.
 func (e events) Status() supervise.Status { return e.consumer.Tree() }
 
-// calls is the child that takes calls; each endpoint is a child of its.
+// calls is the child that takes calls; each endpoint is a child of its. The
+// supervisor is made once and runs again in each Run, since it remembers what
+// an earlier one had to abandon, and starts nothing beside that.
 type calls struct {
+	*supervise.Supervisor
 	service *Service
-	tree    atomic.Pointer[supervise.Supervisor] // of the latest run
 }
 
-// Status implements supervise.Tree.
-func (c *calls) Status() supervise.Status {
-	if tree := c.tree.Load(); tree != nil {
-		return tree.Status()
+func (s *Service) newCalls() (*calls, error) {
+	children := make([]supervise.Child, 0, len(s.endpoints))
+	for i, ep := range s.endpoints {
+		children = append(children, supervise.Child{
+			Name:     ep.name,
+			Shutdown: s.cfg.DrainTimeout,
+			Runner: s.untilStopping(func(ctx context.Context, ready func()) error {
+				s.mu.Lock()
+				server := s.server
+				s.mu.Unlock()
+				return server.serveEndpoint(ctx, i, ep, ready)
+			}),
+		})
 	}
-	return supervise.Status{}
+	tree := s.cfg.Supervision
+	tree.Name, tree.Logger, tree.Template = childCalls, s.log, nil
+	sup, err := supervise.New(tree, children...)
+	return &calls{Supervisor: sup, service: s}, err
 }
 
 // Run implements supervise.Runner.
@@ -76,27 +91,10 @@ func (c *calls) RunReady(ctx context.Context, ready func()) error {
 		return fmt.Errorf("service %s: %w", s.id.Name, err)
 	}
 	defer cancels.stop()
-	children := make([]supervise.Child, 0, len(s.endpoints))
-	for i, ep := range s.endpoints {
-		children = append(children, supervise.Child{
-			Name:     ep.name,
-			Shutdown: s.cfg.DrainTimeout,
-			Runner: s.untilStopping(func(ctx context.Context, ready func()) error {
-				return server.serveEndpoint(ctx, i, ep, ready)
-			}),
-		})
-	}
-	tree := s.cfg.Supervision
-	tree.Name, tree.Logger, tree.Template = childCalls, s.log, nil
-	sup, err := supervise.New(tree, children...)
-	if err != nil {
-		return fmt.Errorf("service %s: %w", s.id.Name, err)
-	}
-	c.tree.Store(sup)
 	s.mu.Lock()
 	s.server, server.giveUp = server, s.giveUp
 	s.mu.Unlock()
-	return sup.RunReady(ctx, ready)
+	return c.Supervisor.RunReady(ctx, ready)
 }
 
 func (s *Service) newServer(ctx context.Context) *server {
