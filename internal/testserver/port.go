@@ -27,7 +27,7 @@ func reservePort(tb testing.TB) int {
 	tb.Helper()
 	var last error
 	for range 1000 {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		port := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // G404: a port is no secret
 		hold, err := tryPort(port)
 		if err != nil {
 			last = err
