@@ -42,7 +42,7 @@ func TestKeyQueues(t *testing.T) {
 			},
 			"leave": func(t *rapid.T) {
 				if len(list) == 0 {
-					t.Skip("nothing there")
+					return
 				}
 				// Any may leave: those in the middle have been given up.
 				f := rapid.SampledFrom(list).Draw(t, "leaver")
