@@ -192,7 +192,8 @@ func (s *Supervisor) rebuild() {
 		for _, r := range c.ghosts {
 			r.slot = c
 		}
-		if ok, _ := c.mayStart(); !ok {
+		// Of one that was added by a call nothing is left but its ghosts.
+		if ok, _ := c.mayStart(); !ok || c.want == wantGone {
 			c.state = c.held()
 		}
 	}
