@@ -43,7 +43,7 @@ func TestServerKilledUnderTheConsumer(t *testing.T) {
 		}
 		return nil
 	}))
-	const n, kills = 1000, 3
+	const n, kills = 10_000, 5
 	for i := range n {
 		if err := acked(t.Context(), t, b.js, strconv.Itoa(i)); err != nil {
 			t.Fatal(err)
@@ -61,6 +61,9 @@ func TestServerKilledUnderTheConsumer(t *testing.T) {
 	})
 	if d := b.dead(t); len(d) != 0 {
 		t.Errorf("%d dead letters", len(d))
+	}
+	if s, err := b.js.Stream(t.Context(), "EVENTS"); err != nil || s.CachedInfo().State.Msgs != n {
+		t.Errorf("EVENTS holds %d events, %v; want each of %d once", s.CachedInfo().State.Msgs, err, n)
 	}
 	again := 0
 	for id, runs := range got.runs {
