@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -217,4 +219,29 @@ func ExampleConnect() {
 	_, err := service.Connect(ctx, "nats://127.0.0.1:1", nats.Name("billing"))
 	fmt.Println(errors.Is(err, context.DeadlineExceeded))
 	// Output: true
+}
+
+// The probes of a platform are handlers of net/http, on whatever server the
+// program has.
+func ExampleService_Readyz() {
+	nc, stop := embeddedConn()
+	defer stop()
+	svc, err := service.New(nc, service.Config{Name: "billing", Instance: "billing-1"}, service.Handle("quote", quoteOf))
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/healthz", svc.Healthz())
+	mux.Handle("/readyz", svc.Readyz())
+	probe := func() {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		fmt.Print(w.Code, " ", w.Body)
+	}
+	probe()
+	defer serve(svc)()
+	probe()
+	// Output:
+	// 503 {"service":"billing","instance":"billing-1","state":"idle","ready":false,"alive":true,"missing":["state: idle"]}
+	// 200 {"service":"billing","instance":"billing-1","state":"ready","ready":true,"alive":true}
 }

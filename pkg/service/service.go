@@ -39,6 +39,7 @@ type Service struct {
 
 	mu        sync.Mutex
 	state     State
+	failed    bool // the last Run ended with an error
 	started   time.Time
 	stopping  context.Context //nolint:containedctx // of the Run that goes on: ends before those of its children
 	giveUp    func(error)     // ends it for what no restart can mend
@@ -187,7 +188,15 @@ func (s *Service) RunReady(ctx context.Context, ready func()) error {
 	if errors.As(context.Cause(ctx), &fatal) {
 		err = errors.Join(fmt.Errorf("service %s: %w", s.id.Name, fatal.err), err)
 	}
-	return errors.Join(err, s.end(context.WithoutCancel(ctx), max(left, time.Second)))
+	return s.note(errors.Join(err, s.end(context.WithoutCancel(ctx), max(left, time.Second))))
+}
+
+// note keeps for probes whether a Run failed.
+func (s *Service) note(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = err != nil
+	return err
 }
 
 // fatalError ends a Run that no restart of a child can mend.
@@ -201,7 +210,7 @@ func (s *Service) begin(ctx context.Context, giveUp func(error)) error {
 	if s.state != StateIdle {
 		return fmt.Errorf("service %s: %w", s.id.Name, ErrRunning)
 	}
-	s.state, s.started, s.stopping, s.giveUp = StateStarting, time.Now().UTC(), ctx, giveUp
+	s.state, s.failed, s.started, s.stopping, s.giveUp = StateStarting, false, time.Now().UTC(), ctx, giveUp
 	return nil
 }
 
