@@ -17,10 +17,11 @@ type Difference struct {
 }
 
 // Drift lists the differences that matter: those that change what is stored,
-// for how long, or what may be asked of the stream. It leaves to the operator
+// for how long, or what may be asked of the stream. What bears on durability is
+// listed by Durability.Lacks instead. Drift leaves to the operator
 // what the declaration leaves open (placement, description, compression, and
-// limits of size where only old events go by them), and more subjects, sources
-// or consumers than declared.
+// limits of size where only old events go by them), and more subjects, sources,
+// replicas or consumers than declared.
 func Drift(want, have jetstream.StreamConfig) []Difference {
 	var out []Difference
 	diff := func(field string, w, h any) {
@@ -35,7 +36,6 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 		diff("sources", w, h)
 	}
 	diff("retention", want.Retention, have.Retention)
-	diff("storage", want.Storage, have.Storage)
 	diff("max_age", want.MaxAge, have.MaxAge)
 	diff("duplicate_window", want.Duplicates, have.Duplicates)
 	diff("allow_direct", want.AllowDirect, have.AllowDirect)
@@ -43,7 +43,7 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 	diff("allow_msg_schedules", want.AllowMsgSchedules, have.AllowMsgSchedules)
 	diff("allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
 	diff("no_ack", want.NoAck, have.NoAck)
-	if want.Replicas > 0 {
+	if have.Replicas < want.Replicas {
 		diff("replicas", want.Replicas, have.Replicas)
 	}
 	// A limit for each subject eats events of one key.

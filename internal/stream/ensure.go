@@ -24,6 +24,9 @@ type Provisioner struct {
 	JS jetstream.JetStream
 	// Replicas of new streams; 0 means 3 on a cluster that has them, else 1.
 	Replicas int
+	// Durability of new streams. A found stream that falls short of it is
+	// reported.
+	Durability Durability
 	// Bind makes nothing: a missing stream is ErrMissing.
 	Bind bool
 	// Logger is told how a stream differs from its shape. Nil means
@@ -42,6 +45,7 @@ func (p *Provisioner) logger() *slog.Logger {
 // sources. It reports, by the logger, how one that it finds differs.
 func (p *Provisioner) Ensure(ctx context.Context, shapes ...jetstream.StreamConfig) error {
 	for _, shape := range shapes {
+		shape = p.Durability.Stream(shape)
 		if err := p.ensure(ctx, shape); err != nil {
 			return fmt.Errorf("stream %s: %w", shape.Name, err)
 		}
@@ -58,18 +62,18 @@ func (p *Provisioner) ensure(ctx context.Context, shape jetstream.StreamConfig) 
 	case !errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("look up: %w", err)
 	case p.Bind:
-		return fmt.Errorf("%w and may not be made here (Provision is false): make it with a program or identity that may", ErrMissing)
+		return fmt.Errorf("%w and may not be made here (Provision is false): natsctl apply makes it", ErrMissing)
 	}
 	return p.create(ctx, shape)
 }
 
 func (p *Provisioner) create(ctx context.Context, shape jetstream.StreamConfig) error {
 	shape.Replicas = p.replicas()
-	_, err := p.JS.CreateStream(ctx, shape)
+	made, err := p.JS.CreateStream(ctx, shape)
 	if err != nil && p.Replicas == 0 && shape.Replicas > 1 && tooFewPeers(err) {
 		p.logger().WarnContext(ctx, "stream is made with one replica: the cluster has no three servers for it", "stream", shape.Name)
 		shape.Replicas = 1
-		_, err = p.JS.CreateStream(ctx, shape)
+		made, err = p.JS.CreateStream(ctx, shape)
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		// Another process made it between our look and our create.
@@ -82,6 +86,7 @@ func (p *Provisioner) create(ctx context.Context, shape jetstream.StreamConfig) 
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
+	p.reportDurability(ctx, shape.Name, shape.Metadata, made.CachedInfo().Config)
 	return nil
 }
 
@@ -93,23 +98,59 @@ func tooFewPeers(err error) bool {
 	return api.ErrorCode == codeReplicasNotClustered || api.ErrorCode == codeNoPeers || api.ErrorCode == codeInsufficient
 }
 
+// report tells how a stream that was found, and is used as it is, differs.
 func (p *Provisioner) report(ctx context.Context, want, have jetstream.StreamConfig) {
+	want.Replicas = p.Replicas
+	p.reportDurability(ctx, want.Name, want.Metadata, have)
 	for _, d := range Drift(want, have) {
 		p.logger().WarnContext(ctx, "stream differs from its declared shape and is used as it is",
 			"stream", want.Name, "field", d.Field, "declared", d.Declared, "actual", d.Actual)
 	}
 }
 
-// Bucket finds or makes a key-value bucket.
+// reportDurability tells where a stream does not keep what is declared.
+func (p *Provisioner) reportDurability(ctx context.Context, name string, declared map[string]string, have jetstream.StreamConfig) {
+	want, _ := Declared(declared)
+	for _, d := range want.Lacks(have) {
+		p.logger().WarnContext(ctx, "stream does not give the durability that is declared",
+			"stream", name, "durability", want.String(), "field", d.Field, "needed", d.Declared, "actual", d.Actual,
+			"do", remedy(name, d.Field))
+	}
+	recorded, ok := Declared(have.Metadata)
+	if want == PowerSafe && (!ok || recorded != PowerSafe) {
+		p.logger().InfoContext(ctx, "stream does not say in its metadata that PowerSafe is declared, so no tool checks it for that: natsctl apply records it",
+			"stream", name, "key", MetaDurability, "recorded", have.Metadata[MetaDurability])
+	}
+}
+
+// Bucket finds or makes a key-value bucket. It reports, by the logger, where
+// one does not give the durability that is declared.
 func (p *Provisioner) Bucket(ctx context.Context, shape jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
+	shape = p.Durability.Bucket(shape)
+	kv, err := p.bucket(ctx, shape)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", shape.Bucket, err)
+	}
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: look up: %w", shape.Bucket, err)
+	}
+	if s, ok := status.(*jetstream.KeyValueBucketStatus); ok {
+		info := s.StreamInfo()
+		p.reportDurability(ctx, info.Config.Name, shape.Metadata, info.Config)
+	}
+	return kv, nil
+}
+
+func (p *Provisioner) bucket(ctx context.Context, shape jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	kv, err := p.JS.KeyValue(ctx, shape.Bucket)
 	switch {
 	case err == nil:
 		return kv, nil
 	case !errors.Is(err, jetstream.ErrBucketNotFound):
-		return nil, fmt.Errorf("bucket %s: look up: %w", shape.Bucket, err)
+		return nil, fmt.Errorf("look up: %w", err)
 	case p.Bind:
-		return nil, fmt.Errorf("bucket %s: %w and may not be made here (Provision is false)", shape.Bucket, ErrMissing)
+		return nil, fmt.Errorf("%w and may not be made here (Provision is false): natsctl apply makes it", ErrMissing)
 	}
 	shape.Replicas = p.replicas()
 	kv, err = p.JS.CreateKeyValue(ctx, shape)
@@ -121,7 +162,7 @@ func (p *Provisioner) Bucket(ctx context.Context, shape jetstream.KeyValueConfig
 		kv, err = p.JS.KeyValue(ctx, shape.Bucket)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: create: %w", shape.Bucket, err)
+		return nil, fmt.Errorf("create: %w", err)
 	}
 	return kv, nil
 }

@@ -82,22 +82,7 @@ func TestScheduledFlowsIntoEvents(t *testing.T) {
 	if err := p.Ensure(t.Context(), shapes("")...); err != nil {
 		t.Fatal(err)
 	}
-	_, err := js.Publish(t.Context(), "scheduled.pending.1", []byte("later"),
-		jetstream.WithScheduleAt(time.Now()), jetstream.WithScheduleTarget("scheduled.due.shop.order.expired.v1.o-1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	events, err := js.Stream(t.Context(), "EVENTS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	testserver.Eventually(t, 10*time.Second, func() error {
-		m, err := events.GetLastMsgForSubject(t.Context(), "events.shop.order.expired.v1.o-1")
-		if err == nil && string(m.Data) != "later" {
-			t.Fatalf("data %q", m.Data)
-		}
-		return err
-	}, "the event is in EVENTS")
+	expectScheduled(t, js)
 }
 
 // TestFoundIsUsedAsItIs lets an operator's own stream stand, and reports it.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/envelope"
+	"github.com/agner-go/agner/pkg/publish"
 	"github.com/agner-go/agner/pkg/supervise"
 )
 
@@ -98,6 +99,10 @@ type Config struct {
 	// Replicas of new streams. Default 3 on a cluster that has them, else 1.
 	Replicas int
 
+	// Durability of new streams, and of the bucket of positions. Default
+	// publish.ProcessSafe.
+	Durability publish.Durability
+
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -159,6 +164,9 @@ func (c Config) check() error {
 		if !f.ok {
 			return fmt.Errorf("%s must be %s: %w", f.name, f.want, ErrConfig)
 		}
+	}
+	if err := c.Durability.Check(c.Replicas); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if _, err := supervise.New(c.Supervision); err != nil {
 		return fmt.Errorf("field Supervision: %w: %w", ErrConfig, err)

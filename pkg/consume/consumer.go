@@ -110,7 +110,9 @@ func (c *Consumer) prepare(ctx context.Context) (*backing, error) {
 func (c *Consumer) provision(ctx context.Context) (*backing, error) {
 	b := &backing{
 		js: c.js, ns: subject.Namespace(c.cfg.Namespace), group: c.cfg.Group,
-		provisioner: &stream.Provisioner{JS: c.js, Replicas: c.cfg.Replicas, Bind: !c.cfg.provision(), Logger: c.cfg.Logger},
+		provisioner: &stream.Provisioner{
+			JS: c.js, Replicas: c.cfg.Replicas, Durability: c.cfg.Durability, Bind: !c.cfg.provision(), Logger: c.cfg.Logger,
+		},
 	}
 	if err := b.ensure(ctx); err != nil {
 		return nil, err

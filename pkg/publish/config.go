@@ -57,6 +57,9 @@ type Config struct {
 	// else 1.
 	Replicas int
 
+	// Durability of streams that are made. Default ProcessSafe.
+	Durability Durability
+
 	// MaxInFlight is the window: how many events may be unacknowledged at one
 	// time, those included that wait for another of their key. It bounds the
 	// memory that the Publisher holds. Default DefaultMaxInFlight, at most
@@ -114,6 +117,9 @@ func (c *Config) check() error {
 	}
 	if c.Replicas < 0 || c.Replicas > 5 {
 		errs = append(errs, fmt.Errorf("replicas is %d: use 1 to 5, or 0 for the default", c.Replicas))
+	}
+	if err := c.Durability.Check(c.Replicas); err != nil {
+		errs = append(errs, err)
 	}
 	if c.AckTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("AckTimeout is %v: use a positive duration", c.AckTimeout))

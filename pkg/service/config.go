@@ -56,6 +56,11 @@ type Config struct {
 	// from the service where they are empty; Namespace must not differ.
 	Publish publish.Config
 
+	// Durability is declared for the streams and buckets that the service
+	// makes. Consume and Publish take it where they declare nothing else.
+	// Default publish.ProcessSafe.
+	Durability publish.Durability
+
 	// CallTimeout bounds calls of [Service.Client] whose context has no
 	// deadline. Default 5 s.
 	CallTimeout time.Duration
@@ -108,6 +113,8 @@ func (c Config) withDefaults() Config {
 	c.Consume.Instance = orElse(c.Consume.Instance, c.Instance)
 	c.Consume.DrainTimeout = orElse(c.Consume.DrainTimeout, c.DrainTimeout)
 	c.Consume.Logger = orElse(c.Consume.Logger, c.Logger)
+	c.Consume.Durability = orElse(c.Consume.Durability, c.Durability)
+	c.Publish.Durability = orElse(c.Publish.Durability, c.Durability)
 	c.Publish.Source = orElse(c.Publish.Source, c.Source)
 	c.Publish.Namespace = orElse(c.Publish.Namespace, c.Namespace)
 	c.Publish.Logger = orElse(c.Publish.Logger, c.Logger)
