@@ -29,6 +29,7 @@ type origin struct {
 	key      string    // last token of the subject
 	first    time.Time // when the first attempt failed; zero before
 	round    int       // replays from the dead letters
+	history  []string  // earlier deaths, a line each
 }
 
 // errInvalid marks what is no event of the subject it came on.

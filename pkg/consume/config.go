@@ -92,6 +92,16 @@ type Config struct {
 	// Codecs decode data. Default: JSON and raw bytes.
 	Codecs *envelope.Codecs
 
+	// Redact is called with each dead letter before it is stored in DEAD, to take
+	// out what must not stand there for its 30 days, error text and stack
+	// included. The event itself stays in EVENTS, and in the retry lane, as it
+	// was published: a redacted letter is replayed from EVENTS while the event
+	// stands there, and can only be discarded afterwards. It may be called again
+	// for a letter that could not be stored, by several goroutines at once, and
+	// must not block. If it panics, the letter is stored without the event's
+	// key, headers and body. Default: letters are stored as the event stands.
+	Redact func(*Letter)
+
 	// Provision set to new(false) makes nothing: streams and durables must be
 	// there. Default: what is missing is made; what is there is never changed.
 	Provision *bool

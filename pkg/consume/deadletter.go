@@ -35,6 +35,8 @@ const (
 	HeaderDeadFirst        = "Agner-Dead-First"        // time of the first failure
 	HeaderDeadLast         = "Agner-Dead-Last"         // time of the last one
 	HeaderDeadOmitted      = "Agner-Dead-Omitted"      // "body" or "body,headers": too large to copy
+	HeaderDeadRedacted     = "Agner-Dead-Redacted"     // "body", "headers" or "body,headers": changed by Config.Redact
+	HeaderDeadHistory      = "Agner-Dead-History"      // one for each earlier death, the last four at most
 )
 
 // Bounds of the texts that a dead letter carries.
@@ -43,15 +45,21 @@ const (
 	maxDeadStack = 6 << 10
 )
 
-// toDead stores the dead letter of a delivery: the event as it stands, and why
-// it died.
+// toDead stores the dead letter of a delivery: the event as it stands, or as
+// Config.Redact left it, and why it died.
 func (l *loop) toDead(ctx context.Context, d *delivery, a *attempt, v verdict) error {
-	why := l.obituary(a, v)
+	letter, key, redacted := l.letter(d, a, v)
+	why := l.obituary(a, v, &letter)
+	if redacted != "" {
+		why[HeaderDeadRedacted] = []string{redacted}
+	}
+	if key != a.origin.key {
+		why[HeaderDeadSubject] = []string{a.origin.subject[:strings.LastIndexByte(a.origin.subject, '.')+1] + key}
+	}
 	id := []string{a.deadID(l.durableName)}
-	h := foreign(d.msg.Header)
-	maps.DeleteFunc(h, func(k string, _ []string) bool { return hasPrefixFold(k, "Agner-Dead-") })
+	h := letter.Header
 	maps.Copy(h, why)
-	m := &nats.Msg{Subject: l.ns.Dead(l.cfg.Group, a.event.Type, a.origin.key), Header: h, Data: d.msg.Data}
+	m := &nats.Msg{Subject: l.ns.Dead(l.cfg.Group, a.event.Type, key), Header: h, Data: letter.Data}
 	h[jetstream.MsgIDHeader] = id
 	if envelope.HeaderSize(h) > maxHeaderBytes {
 		// Its own headers leave no room for ours: keep what happened, and
@@ -70,7 +78,7 @@ func (l *loop) toDead(ctx context.Context, d *delivery, a *attempt, v verdict) e
 	return nil
 }
 
-func (l *loop) obituary(a *attempt, v verdict) nats.Header {
+func (l *loop) obituary(a *attempt, v verdict, letter *Letter) nats.Header {
 	now := time.Now().UTC()
 	first := a.origin.first
 	if first.IsZero() {
@@ -78,7 +86,7 @@ func (l *loop) obituary(a *attempt, v verdict) nats.Header {
 	}
 	h := nats.Header{
 		HeaderDeadReason:       {v.reason},
-		HeaderDeadError:        {text(v.err.Error(), maxDeadError)},
+		HeaderDeadError:        {text(letter.Error, maxDeadError)},
 		HeaderDeadAttempts:     {strconv.Itoa(l.runs(a, v))},
 		HeaderDeadRound:        {strconv.Itoa(a.origin.round)},
 		HeaderDeadGroup:        {l.cfg.Group},
@@ -92,14 +100,26 @@ func (l *loop) obituary(a *attempt, v verdict) nats.Header {
 		HeaderDeadFirst:        {first.UTC().Format(time.RFC3339Nano)},
 		HeaderDeadLast:         {now.Format(time.RFC3339Nano)},
 	}
-	var panicked *PanicError
-	var hung *HungError
-	if errors.As(v.err, &panicked) {
-		h[HeaderDeadStack] = []string{text(string(panicked.Stack), maxDeadStack)}
-	} else if errors.As(v.err, &hung) {
-		h[HeaderDeadStack] = []string{text(hung.Stack, maxDeadStack)}
+	if letter.Stack != "" {
+		h[HeaderDeadStack] = []string{text(letter.Stack, maxDeadStack)}
+	}
+	if len(a.origin.history) > 0 {
+		h[HeaderDeadHistory] = a.origin.history
 	}
 	return h
+}
+
+// stackOf is the stack that an error of a handler carries, if any.
+func stackOf(err error) string {
+	var panicked *PanicError
+	var hung *HungError
+	switch {
+	case errors.As(err, &panicked):
+		return string(panicked.Stack)
+	case errors.As(err, &hung):
+		return hung.Stack
+	}
+	return ""
 }
 
 // runs is how often the handler ran: what never reached it died without.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ const (
 	headerRetryCreated  = "Agner-Retry-Created"
 	headerRetrySubject  = "Agner-Retry-Subject"
 	headerRetryFirst    = "Agner-Retry-First"
+	headerRetryHistory  = "Agner-Retry-History" // one for each earlier death
 
 	retryPrefix = "Agner-Retry-"
 	natsPrefix  = "Nats-"
@@ -72,6 +74,9 @@ func (l *loop) toLane(ctx context.Context, d *delivery, a *attempt, v verdict) e
 	h[headerRetryCreated] = []string{strconv.FormatInt(a.origin.created, 10)}
 	h[headerRetrySubject] = []string{a.origin.subject}
 	h[headerRetryFirst] = []string{first.UTC().Format(time.RFC3339Nano)}
+	if len(a.origin.history) > 0 {
+		h[headerRetryHistory] = a.origin.history
+	}
 	// WithScheduleAt of the client cuts to the second, so that a schedule
 	// fires up to a second early.
 	h["Nats-Schedule"] = []string{"@at " + time.Now().Add(v.delay).UTC().Format(time.RFC3339Nano)}
@@ -119,5 +124,19 @@ func (a *attempt) readLane(h nats.Header) error {
 		}
 		a.origin.first = t
 	}
+	a.origin.history = history(h[headerRetryHistory])
 	return bad
+}
+
+// Bounds of the history of an event, so that it fits into laneOverhead.
+const (
+	maxHistory     = 4
+	maxHistoryLine = 200
+)
+
+// history takes the earlier deaths of a replayed event, as the replay wrote
+// them, within the bounds that it keeps too.
+func history(lines []string) []string {
+	lines = lines[max(0, len(lines)-maxHistory):]
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return len(line) > maxHistoryLine })
 }
