@@ -42,6 +42,7 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 	diff("allow_atomic", want.AllowAtomicPublish, have.AllowAtomicPublish)
 	diff("allow_msg_schedules", want.AllowMsgSchedules, have.AllowMsgSchedules)
 	diff("allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
+	diff("subject_delete_marker_ttl", want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL)
 	diff("no_ack", want.NoAck, have.NoAck)
 	if have.Replicas < want.Replicas {
 		diff("replicas", want.Replicas, have.Replicas)
