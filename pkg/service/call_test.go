@@ -79,6 +79,9 @@ func TestTargets(t *testing.T) {
 		{service.ToInstance("cancel")},
 		{service.ToInstance("a.b")},
 		{service.ToAll()},
+		{service.ToSame(&service.Affinity{}), service.ToInstance("x")},
+		{service.Replies(2)},
+		{service.Retry(-1)},
 	} {
 		if _, err := service.Call[quote](t.Context(), cl, "billing.quote", nil, opts...); !errors.Is(err, service.ErrTarget) {
 			t.Errorf("got %v", err)

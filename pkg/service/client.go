@@ -19,17 +19,32 @@ type ClientConfig struct {
 	// Timeout bounds calls whose context has no deadline. Default 5 s.
 	Timeout time.Duration
 
+	// Attempts is how often, at most, one call is made: again after an instance
+	// refused it, which ran nothing, and with [Retry] also when no answer came.
+	// Default 3; 1 turns retries off.
+	Attempts int
+
+	// RetryRatio bounds retries to this part of the calls to a service, beside
+	// a burst of ten, so that a service that refuses is not loaded more for it.
+	// Beyond it a call fails with the error of its last attempt. Above 0 to 1;
+	// default 0.1.
+	RetryRatio float64
+
 	// Interceptors wrap every call and cast. The first is the outermost.
 	Interceptors []Interceptor
 }
 
-// Client makes calls, see [Call] and [Cast]. It is safe for concurrent use. It
+// Client makes calls, see [Call], [Gather] and [Cast]. It is safe for concurrent use. It
 // subscribes at the first call, once, and until then costs nothing.
 type Client struct {
 	nc      *nats.Conn
 	ns      subject.Namespace
 	timeout time.Duration
 	mux     mux
+	// Retries: how often one call is made, what each call earns, what is left.
+	attemptsMax int
+	ratio       int64
+	budgets     budgets
 	// invoke is the chain of interceptors around send; nil without any.
 	invoke Invoker
 }
@@ -46,7 +61,14 @@ func NewClient(nc *nats.Conn, cfg ClientConfig) (*Client, error) {
 	if cfg.Timeout < 0 {
 		return nil, fmt.Errorf("service: new client: Timeout must not be negative: %w", ErrConfig)
 	}
-	c := &Client{nc: nc, ns: ns, timeout: orElse(cfg.Timeout, DefaultCallTimeout)}
+	ratio := orElse(cfg.RetryRatio, DefaultRetryRatio)
+	if cfg.Attempts < 0 || !(ratio > 0 && ratio <= 1) {
+		return nil, fmt.Errorf("service: new client: Attempts must not be negative, RetryRatio must be above 0 and at most 1: %w", ErrConfig)
+	}
+	c := &Client{
+		nc: nc, ns: ns, timeout: orElse(cfg.Timeout, DefaultCallTimeout),
+		attemptsMax: orElse(cfg.Attempts, DefaultAttempts), ratio: int64(ratio * budgetUnit),
+	}
 	c.mux.nc = nc
 	if len(cfg.Interceptors) > 0 {
 		c.invoke = chain(cfg.Interceptors, c.send)

@@ -18,6 +18,8 @@ const (
 	DefaultVersion      = "0.0.0"
 	DefaultDrainTimeout = 25 * time.Second
 	DefaultCallTimeout  = 5 * time.Second
+	DefaultAttempts     = 3
+	DefaultRetryRatio   = 0.1
 )
 
 // Config configures a Service. Only Name is required.

@@ -130,7 +130,7 @@ func (s *Service) endpointInfos() []endpointInfo {
 	infos := make([]endpointInfo, 0, len(s.endpoints))
 	for _, ep := range s.endpoints {
 		infos = append(infos, endpointInfo{
-			Name: ep.name, Subject: s.addr.any(ep.name), QueueGroup: queueGroup, Metadata: orEmpty(ep.metadata),
+			Name: ep.name, Subject: s.addr.any(ep.name), QueueGroup: queueGroup, Metadata: ep.shown(),
 		})
 	}
 	return infos
@@ -150,6 +150,15 @@ func (s *Service) endpointStats() []endpointStats {
 		all = append(all, st)
 	}
 	return all
+}
+
+// shown is the endpoint's metadata with what Agner adds.
+func (e *endpoint) shown() map[string]string {
+	m := orEmpty(e.metadata)
+	if e.idempotent {
+		m[metaIdempotent] = "true"
+	}
+	return m
 }
 
 // orEmpty is for the protocol's schema, in which metadata is never null.

@@ -8,19 +8,27 @@
 // any child with a Run of its own. [Service.Run] runs them under a supervisor
 // (package supervise) until its context ends, then drains.
 //
-// A [Client] makes calls: [Call] waits for the reply of one instance, [Cast]
-// does not. Requests and results are JSON over NATS request and reply; other
-// languages and the nats CLI take part by docs/wire.md.
+// A [Client] makes calls: [Call] waits for the reply of one instance, any, the
+// one of [ToInstance], or with [ToSame] the one that answered before; [Gather]
+// iterates over the replies of all; [Cast], to one or to all, waits for none.
+// Requests and results are JSON over NATS request and reply; other languages and
+// the nats CLI take part by docs/wire.md. An [Interceptor] wraps calls on
+// either side.
 //
 // Each instance answers the discovery protocol of nats.go/micro, so that
 // `nats service ls|info|stats|ping` see it.
 //
 // # What it guarantees
 //
-// A call is at most once: it is sent once, and the caller's error says whether
-// a handler may have run. [CodeUnavailable] means that none did: nobody serves
+// A call is at most once: at most one handler runs it, and the caller's error
+// says whether one may have. [CodeUnavailable] means that none did: nobody serves
 // the endpoint, all places are taken, or the request was never sent. After
-// [CodeDeadlineExceeded] and [CodeCanceled] one may have.
+// [CodeDeadlineExceeded] and [CodeCanceled] one may have. Only a caller that says
+// [Retry] to an endpoint that says [WithIdempotent] has a call run again.
+//
+// An instance refuses at once what it has no place for, and such a call is
+// tried again, at another instance perhaps, as long as retries are few beside
+// calls ([ClientConfig]): an overload is not made worse by those it turns away.
 //
 // A deadline travels with a call, relative, so that clocks need not agree. A
 // request whose time is up is not run. When a caller gives up, the context of
@@ -45,6 +53,6 @@
 // # What it is not
 //
 // It is no broker of work: a call that nobody can take now fails now. Work that
-// must not be lost is an event. It keeps no state (package inbox does), does
-// not retry calls, and promises no order among them.
+// must not be lost is an event. It keeps no state (package inbox does), also
+// where callers stay with an instance, and promises no order among calls.
 package service

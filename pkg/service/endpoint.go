@@ -25,6 +25,7 @@ type endpoint struct {
 	queue       int
 	timeout     time.Duration
 	metadata    map[string]string
+	idempotent  bool
 	stats       stats
 }
 
@@ -47,6 +48,15 @@ func WithHandlerTimeout(d time.Duration) EndpointOption { return func(e *endpoin
 func WithMetadata(m map[string]string) EndpointOption {
 	return func(e *endpoint) { e.metadata = maps.Clone(m) }
 }
+
+// WithIdempotent declares that running a request twice does what running it
+// once does, so that callers may use [Retry]. It is shown by `nats service
+// info`, and kept: an endpoint without it refuses a request that may have run
+// before.
+func WithIdempotent() EndpointOption { return func(e *endpoint) { e.idempotent = true } }
+
+// metaIdempotent is how discovery shows it.
+const metaIdempotent = "agner.idempotent"
 
 // newEndpoint types the core: h is called with the decoded request, its result
 // is encoded. An empty body is the zero request.

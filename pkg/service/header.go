@@ -18,6 +18,12 @@ const (
 	// made a handler call: see [envelope.Cause].
 	HeaderCorrelation = "Agner-Correlation-Id"
 	HeaderCausation   = "Agner-Causation-Id"
+	// HeaderInstance, with any value on a request, asks that the reply name, in
+	// the same header, the instance that sends it.
+	HeaderInstance = "Agner-Instance"
+	// HeaderAttempt, from 2, marks a request that may have run before. Only an
+	// endpoint that is idempotent runs it.
+	HeaderAttempt = "Agner-Attempt"
 	// HeaderErrorCode is the [Code] of an error reply, by name.
 	HeaderErrorCode = "Agner-Error-Code"
 
@@ -29,6 +35,9 @@ const (
 	headerStatus       = "Status"
 	statusNoResponders = "503"
 )
+
+// anyValue is what our callers put into HeaderInstance.
+const anyValue = "?"
 
 // maxTimeout bounds what a caller may ask for, far from overflow.
 const maxTimeout = 24 * time.Hour

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -21,10 +22,18 @@ type Request struct {
 	Header nats.Header
 	// Data are the encoded arguments.
 	Data []byte
+
+	// Of the calling side alone.
+	same    *Affinity
+	retry   bool          // may be made again although it may have run
+	each    time.Duration // for one attempt of those
+	replies int           // wanted of a gathering; 0 for as many as come
+	gather  *gathering
 }
 
 // Invoker runs a request: it sends it, or it hands it to the endpoint. The
-// result of a cast is nil.
+// result of a cast is nil, and so is that of a gathering on the calling side,
+// whose replies come later. A call that is retried is invoked once.
 type Invoker func(ctx context.Context, r *Request) ([]byte, error)
 
 // Interceptor wraps an [Invoker], on either side of a call: for authentication,

@@ -45,16 +45,18 @@ type mux struct {
 type slot struct {
 	index   uint32
 	nonce   uint64         // 0: nobody waits
-	arrived chan *nats.Msg // room for one; nil means that no reply can come any more
+	arrived chan *nats.Msg // always has room; nil means that no reply can come any more
 	err     error          // beside nil in arrived: the request was not sent
+	many    int            // how many replies may wait, of a slot for more than one
 	timer   *time.Timer
 }
 
 // tokenLen is the length of the last token: index and nonce in hex.
 const tokenLen = 2 * (4 + 8)
 
-// open takes a slot for one call that may take d, and gives its inbox.
-func (x *mux) open(d time.Duration) (s *slot, nonce uint64, inbox string, err error) {
+// open takes a slot for a call that may take d, and gives its inbox. One reply
+// is expected, or, with many above 0, any number of which so many may wait.
+func (x *mux) open(d time.Duration, many int) (s *slot, nonce uint64, inbox string, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
@@ -71,7 +73,10 @@ func (x *mux) open(d time.Duration) (s *slot, nonce uint64, inbox string, err er
 		s = &slot{index: uint32(len(x.slots)), arrived: make(chan *nats.Msg, 1)} //nolint:gosec // not so many goroutines
 		x.slots = append(x.slots, s)
 	}
-	s.nonce, s.err = x.draw(), nil
+	s.nonce, s.err, s.many = x.draw(), nil, many
+	if many > 0 {
+		s.arrived = make(chan *nats.Msg, many+1) // and the nil at the end
+	}
 	var raw [tokenLen / 2]byte
 	binary.BigEndian.PutUint32(raw[:4], s.index)
 	binary.BigEndian.PutUint64(raw[4:], s.nonce)
@@ -132,6 +137,16 @@ func (x *mux) deliver(m *nats.Msg) {
 		return
 	}
 	s := x.slots[index]
+	if s.many > 0 {
+		if len(s.arrived) < s.many {
+			s.arrived <- m // and it waits on
+		} else {
+			s.nonce, s.err = 0, errTooMany
+			s.arrived <- nil
+		}
+		x.mu.Unlock()
+		return
+	}
 	s.nonce = 0
 	x.mu.Unlock()
 	s.arrived <- m
@@ -149,10 +164,22 @@ func (x *mux) giveUp(s *slot, nonce uint64) *nats.Msg {
 	return <-s.arrived
 }
 
+// stop ends the wait of a slot for many replies; what waits is dropped.
+func (x *mux) stop(s *slot, nonce uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s.nonce == nonce {
+		s.nonce = 0
+	}
+}
+
 // release makes the slot free again. Its wait has ended.
 func (x *mux) release(s *slot) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if s.many > 0 {
+		s.arrived, s.many = make(chan *nats.Msg, 1), 0
+	}
 	x.free = append(x.free, s)
 	if x.idle != nil && len(x.free) == len(x.slots) {
 		close(x.idle)
@@ -163,12 +190,9 @@ func (x *mux) release(s *slot) {
 // fail ends the wait of a call that was not sent.
 func (x *mux) fail(s *slot, nonce uint64, err error) {
 	x.mu.Lock()
-	waits := s.nonce == nonce
-	if waits {
+	defer x.mu.Unlock()
+	if s.nonce == nonce {
 		s.nonce, s.err = 0, err
-	}
-	x.mu.Unlock()
-	if waits {
 		s.arrived <- nil
 	}
 }
@@ -177,19 +201,16 @@ func (x *mux) fail(s *slot, nonce uint64, err error) {
 // closed, or the mux is.
 func (x *mux) lose(sub *nats.Subscription) {
 	x.mu.Lock()
-	var waiting []*slot
-	if x.sub == sub {
-		x.sub = nil
-		for _, s := range x.slots {
-			if s.nonce != 0 {
-				s.nonce = 0
-				waiting = append(waiting, s)
-			}
-		}
+	defer x.mu.Unlock()
+	if x.sub != sub {
+		return
 	}
-	x.mu.Unlock()
-	for _, s := range waiting {
-		s.arrived <- nil
+	x.sub = nil
+	for _, s := range x.slots {
+		if s.nonce != 0 {
+			s.nonce = 0
+			s.arrived <- nil
+		}
 	}
 }
 

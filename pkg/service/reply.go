@@ -33,7 +33,12 @@ func (s *server) reply(ep *endpoint, x *inflight, data []byte) {
 	if len(data) == 0 {
 		data = []byte("null")
 	}
-	err := s.nc.Publish(x.reply, data)
+	var err error
+	if header(x.header, HeaderInstance) == "" {
+		err = s.nc.Publish(x.reply, data)
+	} else {
+		err = s.nc.PublishMsg(&nats.Msg{Subject: x.reply, Data: data, Header: nats.Header{HeaderInstance: {s.id.Instance}}})
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, nats.ErrMaxPayload):

@@ -32,25 +32,26 @@ func sendCode(err error) Code {
 // send is the innermost step on the calling side.
 func (c *Client) send(ctx context.Context, r *Request) ([]byte, error) {
 	deadline, bounded := ctx.Deadline()
-	left := c.timeout
-	if bounded {
-		left = time.Until(deadline)
+	if !bounded {
+		deadline = time.Now().Add(c.timeout)
 	}
+	left := time.Until(deadline)
 	if ctx.Err() != nil || left <= 0 {
 		code, err := endOf(ctx)
 		return nil, failed(r.target(), code, fmt.Errorf("not sent: %w", err))
 	}
 	if !c.nc.IsConnected() {
-		began := time.Now()
 		if err := c.reconnected(ctx, left); err != nil {
 			return nil, failed(r.target(), CodeUnavailable, err)
 		}
-		left -= time.Since(began)
 	}
-	if r.Cast {
+	switch {
+	case r.Cast:
 		return nil, c.cast(ctx, r)
+	case r.gather != nil:
+		return nil, r.gather.begin(ctx, r, deadline, bounded)
 	}
-	return c.call(ctx, r, left, bounded)
+	return c.attempts(ctx, r, deadline, bounded)
 }
 
 // endOf says how the time of a call ended; a ctx that goes on stands for the
@@ -106,7 +107,7 @@ func (c *Client) cast(ctx context.Context, r *Request) error {
 
 // call sends and waits for the reply.
 func (c *Client) call(ctx context.Context, r *Request, left time.Duration, bounded bool) ([]byte, error) {
-	s, nonce, inbox, err := c.mux.open(left)
+	s, nonce, inbox, err := c.mux.open(left, 0)
 	if err != nil {
 		return nil, failed(r.target(), sendCode(err), err)
 	}
@@ -143,19 +144,27 @@ func (c *Client) abandon(ctx context.Context, r *Request, inbox string) error {
 	if last := c.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) && code == CodeDeadlineExceeded {
 		err = fmt.Errorf("%w (the connection's last error: %w)", err, last)
 	}
-	if c.nc.IsConnected() {
-		cancel := c.subject(&Request{Service: r.Service, Endpoint: cancelToken})
-		if e := c.nc.Publish(cancel, []byte(inbox)); e != nil {
-			err = fmt.Errorf("%w (and the cancel was not sent: %w)", err, e)
-		}
+	if e := c.cancel(r, inbox); e != nil {
+		err = fmt.Errorf("%w (and the cancel was not sent: %w)", err, e)
 	}
 	return failed(r.target(), code, fmt.Errorf("no reply: %w", err))
+}
+
+// cancel ends the request at whoever runs it. Without a connection nobody can
+// be told.
+func (c *Client) cancel(r *Request, inbox string) error {
+	if !c.nc.IsConnected() {
+		return nil
+	}
+	return c.nc.Publish(c.subject(&Request{Service: r.Service, Endpoint: cancelToken}), []byte(inbox))
 }
 
 // lost is the error of a call whose wait ended without a reply: it was not
 // sent, or none can come any more.
 func (c *Client) lost(r *Request, s *slot) error {
 	switch {
+	case errors.Is(s.err, errTooMany):
+		return failed(r.target(), CodeResourceExhausted, s.err)
 	case s.err != nil:
 		return failed(r.target(), sendCode(s.err), s.err)
 	case c.nc.IsClosed():
@@ -175,6 +184,7 @@ func (c *Client) result(r *Request, m *nats.Msg) ([]byte, error) {
 	name, number := header(m.Header, HeaderErrorCode), header(m.Header, headerServiceErrorCode)
 	text := header(m.Header, headerServiceError)
 	if name == "" && number == "" && text == "" {
+		r.answeredBy(header(m.Header, HeaderInstance))
 		return m.Data, nil
 	}
 	e := &Error{Code: codeOnWire(name, number), Message: text, Target: r.target(), origin: byRemote}
@@ -182,7 +192,17 @@ func (c *Client) result(r *Request, m *nats.Msg) ([]byte, error) {
 	if name != "" && json.Unmarshal(m.Data, &body) == nil {
 		e.Message, e.ID, e.Instance = body.Message, body.ID, body.Instance
 	}
+	if e.Code != CodeUnavailable {
+		r.answeredBy(e.Instance)
+	}
 	return nil, e
+}
+
+// answeredBy remembers the instance, if the caller wants that.
+func (r *Request) answeredBy(instance string) {
+	if r.same != nil {
+		r.same.remember(r.Service, instance)
+	}
 }
 
 // expire fires after d; the timer is made once for each slot.

@@ -47,6 +47,11 @@ func (s *server) accept(ep *endpoint, m *nats.Msg) *inflight {
 	}
 	x.deadline = x.received + timeout
 	if len(m.Header) > 0 {
+		if a := header(m.Header, HeaderAttempt); a != "" && a != "1" && !ep.idempotent {
+			s.fail(ep, x, Errorf(CodeFailedPrecondition,
+				"attempt %.20q was not run: %s is not declared idempotent, and an earlier attempt may have run", a, ep.name))
+			return nil
+		}
 		x.values = contextWithCause(s.values, m.Header)
 	}
 	return x
