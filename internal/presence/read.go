@@ -19,9 +19,9 @@ import (
 
 // directGet is a request for several messages at once (ADR-31).
 type directGet struct {
-	Sequence  uint64   `json:"seq,omitempty"`
-	Next      string   `json:"next_by_subj,omitempty"`
-	Batch     int      `json:"batch,omitempty"`
+	Sequence uint64 `json:"seq,omitempty"`
+	Next     string `json:"next_by_subj,omitempty"`
+	Batch    int    `json:"batch,omitempty"`
 }
 
 const (
