@@ -29,16 +29,9 @@ const (
 // the world. What a dump of 16 MiB does not hold is missing; a stack is cut at
 // 8 KiB.
 func Stacks(ids []string) map[string]string {
-	size := firstDump
-	dump := make([]byte, size)
-	n := runtime.Stack(dump, true)
-	for n == size && size < maxDump {
-		size *= 4
-		dump = make([]byte, size)
-		n = runtime.Stack(dump, true)
-	}
+	dump, _ := Dump()
 	found := make(map[string]string, len(ids))
-	for block := range bytes.SplitSeq(dump[:n], []byte("\n\n")) {
+	for block := range bytes.SplitSeq(dump, []byte("\n\n")) {
 		head, _ := bytes.CutPrefix(block, []byte("goroutine "))
 		id, _, ok := bytes.Cut(head, []byte(" "))
 		if !ok {

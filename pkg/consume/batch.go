@@ -172,7 +172,7 @@ func invokeBatch(ctx context.Context, h batchHandler, raws []envelope.Raw) (errs
 func (l *loop) concludeBatch(ds []*delivery, attempts []attempt, verdicts []verdict) (ours bool) {
 	l.mu.Lock()
 	if ds[0].settled {
-		l.hung--
+		delete(l.hung, ds[0])
 		l.notify()
 		l.mu.Unlock()
 		l.counters.late.Add(uint64(len(ds)))

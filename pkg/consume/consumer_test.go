@@ -255,6 +255,9 @@ func TestHungHandlerIsReplaced(t *testing.T) {
 	if !strings.Contains(stack, "consume_test.hang") {
 		t.Errorf("the stack does not name where it hangs: %s", stack)
 	}
+	if all := c.InFlight(); len(all) != 1 || !all[0].Hung || all[0].EventID != "0" || all[0].Attempt != 1 || all[0].Age < all[0].Timeout {
+		t.Errorf("in flight: %+v", all)
+	}
 	close(release)
 	eventually(t, func() error {
 		if s := c.Status().Subscriptions[0]; s.Late != 1 || s.Hung != 0 || s.Handled != 1 {
@@ -262,6 +265,9 @@ func TestHungHandlerIsReplaced(t *testing.T) {
 		}
 		return nil
 	})
+	if all := c.InFlight(); len(all) != 0 {
+		t.Errorf("in flight: %+v", all)
+	}
 }
 
 func TestGroupsAndInstancesShare(t *testing.T) {

@@ -123,7 +123,7 @@ func (l *loop) giveUp() error {
 				l.solo.end(&d.turn)
 				l.running--
 				l.workers--
-				l.hung++
+				l.hung[d] = struct{}{}
 			}
 		}
 	}

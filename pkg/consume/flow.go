@@ -10,6 +10,7 @@ import (
 
 	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/subject"
+	"github.com/agner-go/agner/pkg/supervise"
 )
 
 // ErrNoSubscription reports a name that no subscription of the Consumer has.
@@ -69,6 +70,23 @@ func (c *Consumer) SetRate(subscription string, perSecond float64) error {
 		return fmt.Errorf("consume: set rate: %w", err)
 	}
 	c.counts[i].change(func(f *flow) { f.rate = perSecond })
+	return nil
+}
+
+// Restart stops a subscription in this process, drain included, and starts it
+// again. Its events stay the group's. Errors are ErrNoSubscription, those of
+// [supervise.Supervisor.Restart], and supervise.ErrNotRunning outside of Run.
+func (c *Consumer) Restart(ctx context.Context, subscription string) error {
+	_, err := c.find(subscription)
+	if err == nil {
+		err = supervise.ErrNotRunning
+		if tree := c.tree.Load(); tree != nil {
+			err = tree.Restart(ctx, subscription)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("consume: restart: %w", err)
+	}
 	return nil
 }
 

@@ -49,10 +49,10 @@ type loop struct {
 	queue     []*delivery // received, not begun; from first on
 	first     int
 	unsettled list
-	idle      int // workers that wait
-	workers   int // workers, without those that hang
-	running   int // handlers that run, without those that hang
-	hung      int // handlers that were given up and have not returned
+	idle      int                    // workers that wait
+	workers   int                    // workers, without those that hang
+	running   int                    // handlers that run, without those that hang
+	hung      map[*delivery]struct{} // leads of handlers that were given up and have not returned
 	pace      pace
 	seen      seen
 	draining  bool
@@ -78,6 +78,7 @@ func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
 		policy:      retryPolicy{maxAttempts: sub.maxAttempts, first: sub.first, most: sub.most},
 		maxBuffer:   cfg.MaxBuffer,
 		counters:    c,
+		hung:        map[*delivery]struct{}{},
 		pace:        newPace(sub.concurrency, sub.batchMost),
 		failed:      make(chan error, 1),
 		changed:     make(chan struct{}, 1),
@@ -232,7 +233,7 @@ func (l *loop) extend(now time.Time) (hung []*delivery) {
 				hung = append(hung, m)
 			}
 			l.solo.end(&d.lead().turn)
-			l.loseWorker()
+			l.loseWorker(d.lead())
 		case connected:
 			l.say(d, wordProgress)
 			d.extended = now
@@ -254,16 +255,16 @@ func (l *loop) isHung(d *delivery) bool {
 // loseWorker writes off a worker whose handler does not come back, with loop.mu
 // held, and lets another take its place, within a bound: a handler that hangs
 // again and again must not fill the process with goroutines.
-func (l *loop) loseWorker() {
+func (l *loop) loseWorker(lead *delivery) {
 	l.running--
 	l.workers--
-	l.hung++
+	l.hung[lead] = struct{}{}
 	most := l.cfg.MaxHung
 	if most == 0 {
 		most = l.wanted
 	}
-	if l.hung > most {
-		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHung, l.hung))
+	if len(l.hung) > most {
+		l.fail(fmt.Errorf("%w: %d handlers hang", ErrHung, len(l.hung)))
 		return
 	}
 	l.wake.Signal() // there may be workers that the limit kept waiting

@@ -125,7 +125,7 @@ func (c *counters) status(s Subscription, durable string) SubscriptionStatus {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		st.Buffered, st.Running = len(l.queue)-l.first, l.running
-		st.Hung, st.Prefetch = l.hung, l.pace.prefetch
+		st.Hung, st.Prefetch = len(l.hung), l.pace.prefetch
 		st.Pending, st.Unacked = l.seen.pending, l.seen.unacked
 	}
 	return st

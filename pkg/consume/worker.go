@@ -205,7 +205,7 @@ func (l *loop) judge(err error, number int) verdict {
 func (l *loop) conclude(d *delivery, a *attempt, v verdict) (ours bool) {
 	l.mu.Lock()
 	if d.settled {
-		l.hung--
+		delete(l.hung, d)
 		l.notify()
 		l.mu.Unlock()
 		l.counters.late.Add(1)

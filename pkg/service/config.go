@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agner-go/agner/internal/control"
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/publish"
@@ -90,6 +91,18 @@ type Config struct {
 	// import are replied to on "_R_.".
 	ReplyPrefixes []string
 
+	// Admin lets operators act on this instance by the admin verbs of
+	// docs/control.md: drain, pause and resume, restart a child, set
+	// concurrency, rate and log level. Who of them may is the server's to
+	// decide, by permissions (docs/permissions.md); each act is logged with who
+	// did it. Default off: nothing listens. The read verbs, which change
+	// nothing, are always there.
+	Admin bool
+
+	// LogLevel is the level of the program's log handler, for operators to see
+	// and, with Admin, to set. Default nil: the level is not theirs to see.
+	LogLevel *slog.LevelVar
+
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -134,6 +147,9 @@ func orElse[T comparable](v, otherwise T) T {
 func (c Config) check() error {
 	if err := subject.CheckName("service", c.Name); err != nil {
 		return err
+	}
+	if c.Name == control.All {
+		return fmt.Errorf("service %q is a reserved name: %w", c.Name, subject.ErrName)
 	}
 	if err := checkVersion(c.Version); err != nil {
 		return err

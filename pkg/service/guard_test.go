@@ -179,7 +179,8 @@ func TestLeastPermissions(t *testing.T) {
 	srv := testserver.Start(t, testserver.Conf(`authorization { users: [
 		{ user: billing, password: p, permissions: {
 			publish: ["_INBOX.>"],
-			subscribe: ["rpc.billing.>", "$SRV.*", "$SRV.*.billing", "$SRV.*.billing.*", "_INBOX.billing.>"] } }
+			subscribe: ["rpc.billing.>", "$SRV.*", "$SRV.*.billing", "$SRV.*.billing.*", "_INBOX.billing.>",
+				"agner.read.billing.>", "agner.read.all.all.*"] } }
 		{ user: web, password: p, permissions: { publish: ["rpc.billing.>", "$SRV.>"], subscribe: ["_INBOX.web.>"] } }
 	] }`))
 	var errs logged

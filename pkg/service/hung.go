@@ -32,14 +32,14 @@ func (p *pool) giveUpHung() error {
 			continue
 		}
 		x.hung = true
-		p.hung++
+		p.hung[x] = struct{}{}
 		p.ep.stats.hung.Add(1)
 		p.running[place] = nil
 		found = append(found, x)
 		ids = append(ids, x.worker)
 		p.workers.Go(func() { p.resume(nil, place) })
 	}
-	hung := p.hung
+	hung := len(p.hung)
 	p.mu.Unlock()
 	if len(found) == 0 {
 		return nil

@@ -35,9 +35,9 @@ type pool struct {
 	free    []int       // places
 	line    line
 	early   earlyCancels
-	hung    int  // handlers that were given up and have not returned
-	aborted bool // nothing is run any more
-	over    bool // nothing can arrive any more
+	hung    map[*inflight]struct{} // handlers that were given up and have not returned
+	aborted bool                   // nothing is run any more
+	over    bool                   // nothing can arrive any more
 	pace    pace
 }
 
@@ -59,6 +59,7 @@ func newPool(srv *server, ep *endpoint) *pool {
 		running: make([]*inflight, ep.concurrency),
 		free:    make([]int, ep.concurrency),
 		line:    line{limit: ep.queue},
+		hung:    map[*inflight]struct{}{},
 		wake:    make(chan struct{}, ep.concurrency+maxReaders),
 	}
 	p.pace.look = p.look
@@ -211,7 +212,7 @@ func (p *pool) next(done *inflight, place int, w string) (x *inflight, then cour
 	defer p.mu.Unlock()
 	if done != nil {
 		if done.hung {
-			p.hung--
+			delete(p.hung, done)
 			return nil, toEnd
 		}
 		p.pace.note(done.took)

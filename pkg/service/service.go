@@ -43,6 +43,7 @@ type Service struct {
 	started   time.Time
 	stopping  context.Context //nolint:containedctx // of the Run that goes on: ends before those of its children
 	giveUp    func(error)     // ends it for what no restart can mend
+	drain     func()          // ends it as its context would
 	server    *server         // of the last Run
 	client    *Client
 	publisher *publish.Publisher
@@ -163,7 +164,7 @@ func (s *Service) RunReady(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	giveUp := func(err error) { cancel(&fatalError{err}) }
-	if err := s.begin(ctx, giveUp); err != nil {
+	if err := s.begin(ctx, giveUp, func() { cancel(nil) }); err != nil {
 		return err
 	}
 	closed := s.nc.StatusChanged(nats.CLOSED)
@@ -204,13 +205,14 @@ type fatalError struct{ err error }
 
 func (e *fatalError) Error() string { return e.err.Error() }
 
-func (s *Service) begin(ctx context.Context, giveUp func(error)) error {
+func (s *Service) begin(ctx context.Context, giveUp func(error), drain func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != StateIdle {
 		return fmt.Errorf("service %s: %w", s.id.Name, ErrRunning)
 	}
-	s.state, s.failed, s.started, s.stopping, s.giveUp = StateStarting, false, time.Now().UTC(), ctx, giveUp
+	s.state, s.failed, s.started = StateStarting, false, time.Now().UTC()
+	s.stopping, s.giveUp, s.drain = ctx, giveUp, drain
 	return nil
 }
 
@@ -231,6 +233,11 @@ func (s *Service) supervised(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer discovery.stop()
+	control, err := s.startControl(ctx)
+	if err != nil {
+		return err
+	}
+	defer control.stop()
 	return s.tree.RunReady(ctx, func() {
 		s.mu.Lock()
 		if s.state == StateStarting {

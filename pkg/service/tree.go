@@ -51,6 +51,11 @@ type events struct {
 // Status implements supervise.Tree.
 func (e events) Status() supervise.Status { return e.consumer.Tree() }
 
+// Restart restarts a subscription, for the supervisor above.
+func (e events) Restart(ctx context.Context, subscription string) error {
+	return e.consumer.Restart(ctx, subscription)
+}
+
 // calls is the child that takes calls; each endpoint is a child of its. The
 // supervisor is made once and runs again in each Run, since it remembers what
 // an earlier one had to abandon, and starts nothing beside that.

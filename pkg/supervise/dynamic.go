@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Start adds a child behind all others, starts it in its turn, and waits until
@@ -102,7 +103,14 @@ func (s *Supervisor) takeDown(c *slot, to want) (*slot, error) {
 // [ErrUnknown], [ErrNotRunning], [ErrStopped], a [StuckError] if the old run
 // was abandoned and may not be doubled, a [ChildError] if the new run failed
 // before it was ready, and ctx's.
+//
+// A child of a supervisor below is named by its path from here, "calls/quote":
+// the call is passed on to a child that has a Restart method like this one, as
+// a *Supervisor does.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
+	if name, rest, nested := strings.Cut(name, "/"); nested {
+		return s.restartBelow(ctx, name, rest)
+	}
 	//nolint:contextcheck // the child's context comes from Run's, not from the call's
 	return s.act(ctx, "restart", name, callUp, func(c *slot) (*slot, error) {
 		if c == nil || c.want == wantGone {
@@ -128,6 +136,28 @@ func (s *Supervisor) Restart(ctx context.Context, name string) error {
 		}
 		return c, nil
 	})
+}
+
+func (s *Supervisor) restartBelow(ctx context.Context, name, rest string) error {
+	var below interface {
+		Restart(ctx context.Context, name string) error
+	}
+	s.mu.Lock()
+	active, c := s.active, s.byName[name]
+	if c != nil {
+		below, _ = c.spec.Runner.(interface {
+			Restart(ctx context.Context, name string) error
+		})
+	}
+	s.mu.Unlock()
+	err := ErrUnknown
+	switch {
+	case !active:
+		err = ErrNotRunning
+	case below != nil:
+		return below.Restart(ctx, rest)
+	}
+	return fmt.Errorf("supervise %s: restart %s/%s: %w", s.cfg.Name, name, rest, err)
 }
 
 // act does one call: accept changes the state and returns the slot to wait

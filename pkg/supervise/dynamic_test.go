@@ -45,6 +45,36 @@ func TestCallsNeedARunningSupervisor(t *testing.T) {
 	})
 }
 
+// A child below is named by its path.
+func TestRestartBelow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		below := mustNew(t, supervise.Config{Name: "below"}, child("a", idle))
+		sup := mustNew(t, supervise.Config{}, supervise.Child{Runner: below}, child("b", idle))
+		ctx := t.Context()
+		if err := sup.Restart(ctx, "below/a"); !errors.Is(err, supervise.ErrNotRunning) {
+			t.Errorf("before Run: %v", err)
+		}
+		stop := begin(t, sup)
+		synctest.Wait()
+		if err := sup.Restart(ctx, "below/a"); err != nil {
+			t.Error(err)
+		}
+		st := sup.Status()
+		if a := st.Find("root/below/a"); a.Starts != 2 || a.Restarts != 0 {
+			t.Errorf("%+v", a)
+		}
+		for _, name := range []string{"below/x", "x/a", "b/a", "below/a/a", "/a", "below/"} {
+			if err := sup.Restart(ctx, name); !errors.Is(err, supervise.ErrUnknown) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCallsRefuseBadNames(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
