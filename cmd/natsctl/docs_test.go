@@ -20,7 +20,7 @@ func TestDocsHoldTheHelp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)<!-- natsctl ([a-z]+) --help -->\n```text\n(.*?)```")
+	block := regexp.MustCompile("(?s)<!-- natsctl ([a-z ]+) --help -->\n```text\n(.*?)```")
 	described := map[string]bool{}
 	updated := block.ReplaceAllStringFunc(string(content), func(found string) string {
 		name := block.FindStringSubmatch(found)[1]
@@ -43,7 +43,7 @@ func TestDocsHoldTheHelp(t *testing.T) {
 
 func help(t *testing.T, name string) string {
 	t.Helper()
-	code, out, errOut := natsctl(t, nil, name, "--help")
+	code, out, errOut := natsctl(t, nil, append(strings.Fields(name), "--help")...)
 	if code != exitOK {
 		t.Fatalf("natsctl %s --help: exit code %d: %s", name, code, errOut)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/internal/position"
 	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/subject"
 )
@@ -19,7 +20,7 @@ type backing struct {
 	ns          subject.Namespace
 	group       string
 	provisioner *stream.Provisioner
-	positions   *positions
+	positions   *position.Bucket
 	solo        solo
 }
 
@@ -31,7 +32,7 @@ func (b *backing) ensure(ctx context.Context) error {
 		return err
 	}
 	if b.positions == nil {
-		b.positions, err = openPositions(ctx, b.provisioner, stream.Positions(b.ns))
+		b.positions, err = position.Open(ctx, b.provisioner, b.ns)
 	}
 	return err
 }
@@ -56,14 +57,15 @@ func (l *loop) bindMain(ctx context.Context) error {
 		return err
 	}
 	created := str.CachedInfo().Created.UnixNano()
-	pos, _, known, err := l.positions.load(ctx, l.durableName)
+	pos, revision, err := l.positions.Load(ctx, l.durableName)
 	if err != nil {
 		return err
 	}
+	known := revision != 0
 	config := d.config
 	l.sub.start.apply(&config)
 	if known {
-		pos.resume(&config, created)
+		pos.Resume(&config, created)
 	}
 	made, err := d.ensure(ctx, l.js, config, l.cfg.provision())
 	if err != nil {
@@ -73,11 +75,13 @@ func (l *loop) bindMain(ctx context.Context) error {
 		l.log.InfoContext(ctx, "durable made", "durable", l.durableName, "after", made.AckFloor.Stream, "known", known)
 		// Saved at once: a durable that begins with the newest event must not
 		// begin with a newer one if it vanishes before the first regular save.
-		if _, err := l.positions.save(ctx, l.durableName, created, func() (*jetstream.ConsumerInfo, error) { return made, nil }); err != nil {
+		pos, _, err = l.positions.Raise(ctx, l.durableName, created, func() (*jetstream.ConsumerInfo, error) { return made, nil })
+		if err != nil && !errors.Is(err, position.ErrResetUnfinished) {
 			return err
 		}
 	}
 	l.created.Store(created)
+	l.generation.Store(pos.Generation)
 	return nil
 }
 
@@ -94,13 +98,15 @@ func (l *loop) bindLane(ctx context.Context) error {
 	return err
 }
 
-// Waits between tries to make a durable again. After the loss of a whole stream
-// the first try waits too: nats-server 2.15.2 damages a stream that is made
-// while the files of its predecessor are still being removed.
+// Waits between tries to make a durable again. The first try waits too:
+// nats-server 2.15.2 tells of a deletion before it removes the files, and what
+// is made under the name meanwhile loses its own with them, so that it cannot
+// be changed and is gone after the next restart. A stream has more of them.
 const (
-	healFirst  = 100 * time.Millisecond
-	healMost   = 5 * time.Second
-	healStream = time.Second
+	healFirst   = 100 * time.Millisecond
+	healMost    = 5 * time.Second
+	healDurable = 250 * time.Millisecond
+	healStream  = time.Second
 )
 
 // lose is called, with loop.mu held, when the durable of a source is known to
@@ -138,7 +144,11 @@ func (s *source) heal(cause error) {
 	l := s.loop
 	l.counters.setState(StateHealing, cause)
 	began := time.Now()
-	if !s.streamStands() && !l.pauseOrStop(healStream) {
+	first := healDurable
+	if !s.streamStands() {
+		first = healStream
+	}
+	if !l.pauseOrStop(first) {
 		return
 	}
 	for wait := healFirst; ; wait = min(2*wait, healMost) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -56,23 +57,22 @@ func (l *loop) toDead(ctx context.Context, d *delivery, a *attempt, v verdict) e
 	if key != a.origin.key {
 		why[HeaderDeadSubject] = []string{a.origin.subject[:strings.LastIndexByte(a.origin.subject, '.')+1] + key}
 	}
-	id := []string{a.deadID(l.durableName)}
+	id := a.deadID(l.durableName)
 	h := letter.Header
 	maps.Copy(h, why)
 	m := &nats.Msg{Subject: l.ns.Dead(l.cfg.Group, a.event.Type, key), Header: h, Data: letter.Data}
-	h[jetstream.MsgIDHeader] = id
+	h[jetstream.MsgIDHeader] = []string{inGeneration(id, math.MaxUint64)} // as long as it may become
 	if envelope.HeaderSize(h) > maxHeaderBytes {
 		// Its own headers leave no room for ours: keep what happened, and
 		// where the event stands.
 		m.Header = why
 		m.Header[HeaderDeadOmitted] = []string{"body,headers"}
-		m.Header[jetstream.MsgIDHeader] = id
 		m.Data = nil
 	} else if int64(envelope.HeaderSize(h)+len(m.Data)) > l.js.Conn().MaxPayload() {
 		h[HeaderDeadOmitted] = []string{"body"}
 		m.Data = nil
 	}
-	if _, err := l.js.PublishMsg(ctx, m); err != nil {
+	if err := l.storeOnce(ctx, m, id); err != nil {
 		return fmt.Errorf("store dead letter in %s: %w", m.Subject, err)
 	}
 	return nil

@@ -14,9 +14,9 @@ import (
 // Metadata of a durable: whose it is. A durable of the right name with other
 // values belongs to somebody else.
 const (
-	metaGroup        = "agner.group"
-	metaSubscription = "agner.subscription"
-	metaType         = "agner.type"
+	metaGroup        = stream.MetaGroup
+	metaSubscription = stream.MetaSubscription
+	metaType         = stream.MetaType
 )
 
 // maxAckPending bounds the events of one durable that are out at all instances

@@ -15,11 +15,11 @@ import (
 	"github.com/agner-go/agner/pkg/envelope"
 )
 
-func counting(c *tally) consume.Subscription {
+func counting(c *tally, opts ...consume.Option) consume.Subscription {
 	return consume.On(func(_ context.Context, e envelope.Event[orderPlaced]) error {
 		c.add(e.ID)
 		return nil
-	})
+	}, opts...)
 }
 
 // saved waits until the group's position has reached a floor.

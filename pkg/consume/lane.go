@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/pkg/envelope"
 )
@@ -81,12 +80,11 @@ func (l *loop) toLane(ctx context.Context, d *delivery, a *attempt, v verdict) e
 	// fires up to a second early.
 	h["Nats-Schedule"] = []string{"@at " + time.Now().Add(v.delay).UTC().Format(time.RFC3339Nano)}
 	h["Nats-Schedule-Target"] = []string{l.ns.RetryDue(l.cfg.Group, l.sub.name, a.origin.key)}
-	h[jetstream.MsgIDHeader] = []string{a.retryID(l.sub.name)}
-	_, err := l.js.PublishMsg(ctx, &nats.Msg{
+	err := l.storeOnce(ctx, &nats.Msg{
 		Subject: l.ns.RetryWait(l.cfg.Group, l.sub.name, a.origin.sequence),
 		Header:  h,
 		Data:    d.msg.Data,
-	})
+	}, a.retryID(l.sub.name))
 	if err != nil {
 		return fmt.Errorf("store retry in %s: %w", l.lane.durable.stream, err)
 	}

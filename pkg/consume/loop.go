@@ -35,7 +35,8 @@ type loop struct {
 
 	main, lane *source
 	laneStream atomic.Pointer[jetstream.Stream]
-	created    atomic.Int64 // of EVENTS, in ns: sequences mean something only with it
+	created    atomic.Int64  // of EVENTS, in ns: sequences mean something only with it
+	generation atomic.Uint64 // resets of the subscription, as far as we know
 	ackWait    time.Duration
 
 	// base is the context of handlers: it outlives the context of Run until
@@ -114,6 +115,9 @@ func (l *loop) live(ctx context.Context, ready func()) error {
 	l.base, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer l.cancel()
 	if err := l.bind(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before it had begun
+		}
 		return fmt.Errorf("consume %s: %w", l.durableName, err)
 	}
 	l.ackWait = time.Duration(min(l.main.durable.ackWait.Load(), l.lane.durable.ackWait.Load()))

@@ -14,7 +14,10 @@ func (l *loop) seekLoss(ctx context.Context, before, now seen, first uint64) {
 	if before.pending == 0 || first <= before.next {
 		return
 	}
-	delivered := now.count - min(before.count, now.count)
+	if now.reset != before.reset || now.count < before.count {
+		return // set elsewhere, or made again, meanwhile: the two looks are not of one life
+	}
+	delivered := now.count - before.count
 	arrived, err := l.matchingAfter(ctx, before.last)
 	if err != nil {
 		l.log.Warn("events were removed unread; their number is not known", "error", err)

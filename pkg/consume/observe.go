@@ -9,12 +9,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/position"
 )
 
 // seen is the durable as the server saw it last.
 type seen struct {
 	pending uint64
 	unacked int
+	reset   uint64 // generation of the position that the durable was set to
 	next    uint64 // stream sequence after the last delivered one
 	last    uint64 // of the stream
 	count   uint64 // deliveries so far
@@ -44,7 +47,7 @@ func (l *loop) observe() {
 func (l *loop) look() error {
 	ctx, cancel := context.WithTimeout(l.base, requestTimeout)
 	defer cancel()
-	info, err := l.positions.save(ctx, l.durableName, l.created.Load(), func() (*jetstream.ConsumerInfo, error) {
+	pos, info, err := l.positions.Raise(ctx, l.durableName, l.created.Load(), func() (*jetstream.ConsumerInfo, error) {
 		c, err := l.js.Consumer(ctx, l.main.durable.stream, l.durableName)
 		if err != nil {
 			return nil, fmt.Errorf("look up durable: %w", err)
@@ -60,6 +63,7 @@ func (l *loop) look() error {
 	if info == nil {
 		return err
 	}
+	l.generation.Store(pos.Generation)
 	l.note(ctx, info)
 	return err
 }
@@ -79,7 +83,7 @@ func (l *loop) note(ctx context.Context, i *jetstream.ConsumerInfo) {
 	l.counters.setPaused(i.Paused)
 	l.follow(i.Paused, i.PauseRemaining)
 	now := seen{
-		pending: i.NumPending, unacked: i.NumAckPending,
+		pending: i.NumPending, unacked: i.NumAckPending, reset: position.GenerationOf(i.Config),
 		next: i.Delivered.Stream + 1, count: i.Delivered.Consumer,
 	}
 	l.mu.Lock()
@@ -117,3 +121,6 @@ func (l *loop) permission() error {
 	}
 	return nil
 }
+
+// observeEvery is how often a loop looks at its durable as the server sees it.
+const observeEvery = 5 * time.Second
