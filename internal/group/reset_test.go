@@ -187,6 +187,7 @@ func TestInterruptedReset(t *testing.T) {
 				})
 				b.settled(t)
 			}
+			b.find(t) // an instance makes a durable again that was deleted for it
 			before := b.runsOf(50)
 			_, done := b.reset(t, group.ToSequence(31), group.KeepRetries)
 			eventually(t, func() error {

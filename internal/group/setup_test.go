@@ -133,7 +133,7 @@ func (b *bundle) settled(t *testing.T) group.Subscription {
 	var s group.Subscription
 	eventually(t, func() error {
 		s = b.find(t)
-		if s.Pending+uint64(s.InFlight)+uint64(s.RetriesWaiting)+s.RetriesDue+uint64(s.RetriesInFlight) != 0 { //nolint:gosec // small
+		if s.Pending+uint64(s.InFlight)+uint64(s.RetriesWaiting)+s.RetriesDue+uint64(s.RetriesInFlight) != 0 {
 			return fmt.Errorf("%+v", s)
 		}
 		return nil

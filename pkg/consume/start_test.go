@@ -11,7 +11,7 @@ import (
 
 // A new group begins where it says, for each subscription; where it stands
 // already its configuration has no say.
-func TestStart(t *testing.T) {
+func TestStart(t *testing.T) { //nolint:tparallel // each group's extra event would be another one's
 	t.Parallel()
 	b := setup(t)
 	b.streams(t)
