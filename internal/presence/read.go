@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,9 +20,10 @@ import (
 
 // directGet is a request for several messages at once (ADR-31).
 type directGet struct {
-	Sequence uint64 `json:"seq,omitempty"`
-	Next     string `json:"next_by_subj,omitempty"`
-	Batch    int    `json:"batch,omitempty"`
+	Sequence  uint64   `json:"seq,omitempty"`
+	Next      string   `json:"next_by_subj,omitempty"`
+	Batch     int      `json:"batch,omitempty"`
+	MultiLast []string `json:"multi_last,omitempty"`
 }
 
 const (
@@ -52,6 +54,28 @@ func (b *Bucket) scan(ctx context.Context, filter string) ([]Entry, error) {
 		more = more && len(page) > 0
 	}
 	return slices.SortedFunc(maps.Values(found), func(a, b Entry) int { return cmp.Compare(a.Revision, b.Revision) }), nil
+}
+
+// several returns what the bucket knows of these keys; one of which it knows
+// nothing is not in the answer.
+func (b *Bucket) several(ctx context.Context, keys []string) ([]Entry, error) {
+	var all []Entry
+	for chunk := range slices.Chunk(keys, pageSize/10) {
+		subjects := make([]string, 0, len(chunk))
+		for _, key := range chunk {
+			subjects = append(subjects, b.subject+key)
+		}
+		var more bool
+		page, err := b.fetch(ctx, directGet{MultiLast: subjects}, &more)
+		switch {
+		case err != nil:
+			return nil, err
+		case more:
+			return nil, errors.New("the answer was cut short")
+		}
+		all = append(all, page...)
+	}
+	return all, nil
 }
 
 // fetch asks once and collects the answers; more says that the server holds
