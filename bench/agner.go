@@ -102,7 +102,7 @@ func (agner) Consume(ctx context.Context, s *session, workers int, handle handle
 
 func (agner) Call(ctx context.Context, s *session) (callFunc, error) {
 	svc, err := service.New(s.receive, service.Config{Name: "bench", Logger: quiet()},
-		service.Handle("quote", func(_ context.Context, o Order) (Order, error) { return answer(o), nil }))
+		service.Handle("quote", func(ctx context.Context, o Order) (Order, error) { return answer(o), s.work(ctx) }))
 	if err != nil {
 		return nil, err
 	}

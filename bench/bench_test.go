@@ -66,7 +66,7 @@ func TestEveryWorkIsVerified(t *testing.T) {
 			t.Fatal(err)
 		}
 		have[r.Work] = append(have[r.Work], r.Contender)
-		if r.Rounds != 2 || r.Ops != minOps || r.Median <= 0 || r.Allocs <= 0 || r.Min > r.Max || r.RatioToRaw+r.RatioToSDK <= 0 {
+		if r.Rounds != 2 || r.Ops != minOps || r.Median <= 0 || r.Allocs <= 0 || r.Min > r.Max || r.ratio() <= 0 {
 			t.Errorf("row says %+v", r)
 		}
 	}

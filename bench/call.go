@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // callWith measures callers that each wait for the reply to one order before they
-// send the next.
-func callWith(workers int) func(context.Context, string, contender, int) (sample, error) {
+// send the next, of handlers that take so long.
+func callWith(workers int, takes time.Duration) func(context.Context, string, contender, int) (sample, error) {
 	return func(ctx context.Context, url string, c contender, ops int) (_ sample, err error) {
 		s, err := openSession(ctx, url)
 		if err != nil {
 			return sample{}, err
 		}
 		defer func() { err = errors.Join(err, s.close(ctx)) }()
+		s.takes = takes
 		ask, err := c.Call(ctx, s)
 		if err != nil {
 			return sample{}, err

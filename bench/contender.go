@@ -68,12 +68,15 @@ func contenders() []contender {
 		raw{name: baseRaw + again},
 		cesdk{name: baseSDK},
 		cesdk{name: baseSDK + again},
+		upstream{name: baseMicro},
+		upstream{name: baseMicro + again},
 		agner{},
 	}
 }
 
 const (
-	baseRaw = "raw"
-	baseSDK = "cesdk"
-	again   = "-again" // the same once more: the control
+	baseRaw   = "raw"
+	baseSDK   = "cesdk"
+	baseMicro = "micro"
+	again     = "-again" // the same once more: the control
 )

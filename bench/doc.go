@@ -1,7 +1,8 @@
-// Command bench measures Agner beside hand-written nats.go, and pkg/envelope
-// beside the CNCF SDK, in one run on one machine.
+// Command bench measures Agner beside hand-written nats.go, its calls beside
+// nats.go/micro too, and pkg/envelope beside the CNCF SDK, in one run on one
+// machine.
 //
-//	go run . [-rounds n] [-scale d] [-works w,w] [-contenders c,c] [-json] [-cpuprofile file] [-memprofile file]
+//	go run . [-rounds n] [-scale d] [-works w,w] [-contenders c,c] [-base c] [-json] [-cpuprofile file] [-memprofile file]
 //
 // What makes its ratios mean something:
 //

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -56,13 +57,15 @@ func run(ctx context.Context, args []string, in io.Reader, out, progress io.Writ
 
 func parse(args []string, errs io.Writer) (config, error) {
 	var cfg config
-	var ws, cs string
+	var ws, cs, base string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(errs)
 	f.IntVar(&cfg.rounds, "rounds", 15, "`rounds` of every work; 15 for figures to quote, 1 to see that it works")
 	f.IntVar(&cfg.scale, "scale", 1, "`divisor` of the operations in a sample; figures to quote need 1")
 	f.StringVar(&ws, "works", "", "comma-separated `names`; default all: "+strings.Join(names(works(), work.title), ","))
 	f.StringVar(&cs, "contenders", "", "comma-separated `names`; default all: "+strings.Join(names(contenders(), contender.Name), ","))
+	bases := []string{baseRaw, baseSDK, baseMicro}
+	f.StringVar(&base, "base", "", "`contender` that all are compared with: "+strings.Join(bases, ",")+"; default each work's own")
 	f.BoolVar(&cfg.json, "json", false, "print one JSON object a row instead of tables")
 	f.StringVar(&cfg.profiles.cpu, "cpuprofile", "", "write a CPU profile of this process to `file`")
 	f.StringVar(&cfg.profiles.mem, "memprofile", "", "write a profile of all allocations to `file`")
@@ -75,6 +78,12 @@ func parse(args []string, errs io.Writer) (config, error) {
 	}
 	if cfg.contenders, err = pick("contender", cs, contenders(), contender.Name); err != nil {
 		return config{}, err
+	}
+	if base != "" && !slices.Contains(bases, base) {
+		return config{}, fmt.Errorf("no base %q; there are %s", base, strings.Join(bases, ", "))
+	}
+	for i := range cfg.works {
+		cfg.works[i].base = cmp.Or(base, cfg.works[i].base)
 	}
 	if cfg.rounds < 1 || cfg.scale < 1 || f.NArg() > 0 {
 		return config{}, errors.New("rounds and scale are at least 1, and there are no arguments beside flags")

@@ -14,26 +14,30 @@ import (
 // of this contender's rate divided by the base's of the same round, so that
 // more is better; of P50 it is the time's, so that less is.
 type Row struct {
-	Work       string  `json:"work"`
-	Contender  string  `json:"contender"`
-	Rounds     int     `json:"rounds"`
-	Ops        int     `json:"ops"`    // in each round
-	Median     float64 `json:"median"` // operations a second
-	RatioToRaw float64 `json:"ratio_to_raw,omitempty"`
-	RatioToSDK float64 `json:"ratio_to_sdk,omitempty"`
-	Min        float64 `json:"min"` // of the ratio
-	Max        float64 `json:"max"`
-	NsPerOp    float64 `json:"ns"`
-	CPUNs      float64 `json:"cpu_ns"`              // of the client's process, for each operation
-	CPURatio   float64 `json:"cpu_ratio,omitempty"` // of the same, to the base; less is better
-	P50Micros  float64 `json:"p50_us,omitempty"`
-	P50Ratio   float64 `json:"p50_ratio,omitempty"`
-	P99Micros  float64 `json:"p99_us,omitempty"`
-	Allocs     float64 `json:"allocs"` // for each operation
-	Bytes      float64 `json:"bytes"`
+	Work         string  `json:"work"`
+	Contender    string  `json:"contender"`
+	Rounds       int     `json:"rounds"`
+	Ops          int     `json:"ops"`    // in each round
+	Median       float64 `json:"median"` // operations a second
+	RatioToRaw   float64 `json:"ratio_to_raw,omitempty"`
+	RatioToSDK   float64 `json:"ratio_to_sdk,omitempty"`
+	RatioToMicro float64 `json:"ratio_to_micro,omitempty"`
+	Min          float64 `json:"min"` // of the ratio
+	Max          float64 `json:"max"`
+	NsPerOp      float64 `json:"ns"`
+	CPUNs        float64 `json:"cpu_ns"`              // of the client's process, for each operation
+	CPURatio     float64 `json:"cpu_ratio,omitempty"` // of the same, to the base; less is better
+	P50Micros    float64 `json:"p50_us,omitempty"`
+	P50Ratio     float64 `json:"p50_ratio,omitempty"`
+	P99Micros    float64 `json:"p99_us,omitempty"`
+	Allocs       float64 `json:"allocs"` // for each operation
+	Bytes        float64 `json:"bytes"`
 	// Void says that the control run is off by more than voidBeyond.
 	Void bool `json:"void,omitempty"`
 }
+
+// ratio is that to the base, whichever it is.
+func (r Row) ratio() float64 { return r.RatioToRaw + r.RatioToSDK + r.RatioToMicro }
 
 // voidBeyond is how far the median of the control may be off 1.00.
 const voidBeyond = 0.05
@@ -56,9 +60,12 @@ func rows(w work, order []string, samples map[string][]sample) []Row {
 			r.CPURatio = median(pairs(own, base, func(s sample) float64 { return float64(s.cpu) }))
 		}
 		r.Min, r.Max = slices.Min(ratios), slices.Max(ratios)
-		if w.base == baseSDK {
+		switch w.base {
+		case baseSDK:
 			r.RatioToSDK = ratio
-		} else {
+		case baseMicro:
+			r.RatioToMicro = ratio
+		default:
 			r.RatioToRaw = ratio
 		}
 		if own[0].p50 > 0 {
@@ -134,7 +141,7 @@ func writeTable(out io.Writer, w work, rows []Row) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "contender\tratio\t[min\tmax]\top/s\tns/op\tclient CPU ns\tratio\tp50 µs\tratio\tp99 µs\tallocs\tB\t")
 	for _, r := range rows {
-		fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t%.0f\t%.2f\t", r.Contender, r.RatioToRaw+r.RatioToSDK, r.Min, r.Max, r.Median, r.NsPerOp, r.CPUNs, r.CPURatio)
+		fmt.Fprintf(t, "%s\t%.2f\t%.2f\t%.2f\t%.0f\t%.0f\t%.0f\t%.2f\t", r.Contender, r.ratio(), r.Min, r.Max, r.Median, r.NsPerOp, r.CPUNs, r.CPURatio)
 		if r.P50Micros > 0 {
 			fmt.Fprintf(t, "%.0f\t%.2f\t%.0f\t", r.P50Micros, r.P50Ratio, r.P99Micros)
 		} else {

@@ -17,6 +17,8 @@ import (
 // two connections, one to send and one to receive.
 type session struct {
 	send, receive *nats.Conn
+	// takes is how long a handler of calls waits, as for a database.
+	takes time.Duration
 
 	closers []func(context.Context) error
 }
@@ -88,6 +90,14 @@ func deleteStreams(ctx context.Context, js jetstream.JetStream) error {
 		}
 	}
 	return nil
+}
+
+// work is what a handler of calls does beside its answer.
+func (s *session) work(ctx context.Context) error {
+	if s.takes == 0 {
+		return nil
+	}
+	return rest(ctx, s.takes)
 }
 
 // onClose registers what to do when the sample is over, last first.

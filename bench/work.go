@@ -24,8 +24,9 @@ func works() []work {
 		{"publish-async-1000-keys", 50_000, baseRaw, publishAsyncWith(1000)},
 		{"consume-1", 100_000, baseRaw, consumeWith(1)},
 		{"consume-16", 100_000, baseRaw, consumeWith(16)},
-		{"call-1", 2_000, baseRaw, callWith(1)},
-		{"call-64", 20_000, baseRaw, callWith(64)},
+		{"call-1", 2_000, baseRaw, callWith(1, 0)},
+		{"call-64", 20_000, baseRaw, callWith(64, 0)},
+		{"call-64-handler-1ms", 2_000, baseMicro, callWith(64, time.Millisecond)},
 		{"encode", 100_000, baseSDK, loop(contender.Encode)},
 		{"decode", 100_000, baseSDK, loop(contender.Decode)},
 	}

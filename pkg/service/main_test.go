@@ -7,4 +7,7 @@ import (
 	"github.com/agner-go/agner/internal/testserver"
 )
 
-func TestMain(m *testing.M) { os.Exit(testserver.Main(m)) }
+func TestMain(m *testing.M) {
+	runInstanceIfAsked()
+	os.Exit(testserver.Main(m))
+}
