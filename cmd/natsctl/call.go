@@ -18,7 +18,9 @@ const callHelp = `Call an endpoint of a service and print its result, which is J
 
 The argument is JSON, "-" for standard input; without one the endpoint gets its
 zero value. One instance of the service answers, or the one that --instance
-names. --timeout bounds the call and travels with it: at its end the handler is
+names. With --all each does, and a line for each reply is printed, with the
+instance's name; those that did not answer in time are among them. --timeout
+bounds the call and travels with it: at its end the handler is
 cancelled too.
 
 The exit code tells what happened: 3 if the service says not_found, 4 if nobody
@@ -26,9 +28,13 @@ is there or no answer came in time, 1 for any other error.`
 
 const callExample = `  natsctl call billing.quote '{"sku":"A1","quantity":2}'
   natsctl call billing.quote --instance billing-1 - < request.json
+  natsctl call billing.quote --all '{"sku":"A1"}' -o jsonl
   natsctl call orders.status '{"order_id":"o-1"}' --timeout 500ms -o json`
 
-type callOptions struct{ instance string }
+type callOptions struct {
+	instance string
+	all      bool
+}
 
 func (a *app) callCommand() *cobra.Command {
 	var o callOptions
@@ -43,6 +49,8 @@ func (a *app) callCommand() *cobra.Command {
 	}
 	cmd.ValidArgsFunction = a.completeEndpoint
 	cmd.Flags().StringVar(&o.instance, "instance", "", "call this `instance`, not any")
+	cmd.Flags().BoolVar(&o.all, "all", false, "call each instance, print a line a reply")
+	cmd.MarkFlagsMutuallyExclusive("instance", "all")
 	_ = cmd.RegisterFlagCompletionFunc("instance", a.completeInstance) // fails for unknown flags only
 	return cmd
 }
@@ -65,16 +73,24 @@ func (a *app) call(ctx context.Context, o callOptions, args []string) error {
 	if o.instance != "" {
 		opts = append(opts, service.ToInstance(o.instance))
 	}
+	if o.all {
+		return errors.Join(a.callAll(ctx, s, client, args[0], request), a.closeClient(ctx, client))
+	}
 	result, err := service.Call[json.RawMessage](ctx, client, args[0], request, opts...)
 	if err != nil {
 		return a.explainCall(ctx, s, args[0], o.instance, err)
 	}
-	closing, cancel := context.WithTimeout(ctx, a.connection.timeout)
-	defer cancel()
-	if err := client.Close(closing); err != nil {
+	if err := a.closeClient(ctx, client); err != nil {
 		return err
 	}
 	return a.printer().document(result)
+}
+
+// closeClient waits until what was sent has reached the server, a cancel too.
+func (a *app) closeClient(ctx context.Context, client *service.Client) error {
+	closing, cancel := context.WithTimeout(ctx, a.connection.timeout)
+	defer cancel()
+	return client.Close(closing)
 }
 
 // callArgument is the JSON of the request; nil for none.
