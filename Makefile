@@ -18,7 +18,7 @@ $(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults stall cluster model planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall rolling cluster model planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,13 +43,16 @@ race: ## the tests under the race detector, in random order
 nested: ## tests against foreign programs (module test/)
 	@bash .ci/run nested
 
-fault: publish-faults stall cluster ## all long tests under faults
+fault: publish-faults stall cluster rolling ## all long tests under faults
 
 publish-faults: ## 60 s of cut, delayed and dropped acknowledgements
 	$(call long,./pkg/publish,Faults,AGNER_PUBLISH_FAULTS=60s)
 
 stall: ## 10,000 failing events beside 100,000 healthy ones
 	$(call long,./pkg/consume,FailingEventsDoNotStall,AGNER_STALL=long)
+
+rolling: ## three full restarts of four instances in 60 s, under 500 calls/s and 500 events/s
+	$(call long,./pkg/service,RollingDeploy,AGNER_ROLLING=60s)
 
 cluster: ## every server of a cluster killed in turn
 	$(call long,./internal/testserver,ChildCluster,AGNER_LONG=1)

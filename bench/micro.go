@@ -16,7 +16,7 @@ type upstream struct {
 
 func (u upstream) Name() string { return u.name }
 
-func (upstream) Call(_ context.Context, s *session) (callFunc, error) {
+func (upstream) Call(ctx context.Context, s *session) (callFunc, error) {
 	svc, err := micro.AddService(s.receive, micro.Config{Name: "bench", Version: "1.0.0"})
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (upstream) Call(_ context.Context, s *session) (callFunc, error) {
 			_ = req.Error("400", err.Error(), nil) // the caller's timeout tells
 			return
 		}
-		if err := s.work(context.Background()); err != nil {
+		if err := s.work(ctx); err != nil {
 			return
 		}
 		_ = req.RespondJSON(answer(o)) // likewise

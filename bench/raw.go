@@ -202,13 +202,13 @@ func rawHandle(msg jetstream.Msg, handle handleFunc) error {
 	return msg.Ack()
 }
 
-func (raw) Call(_ context.Context, s *session) (callFunc, error) {
+func (raw) Call(ctx context.Context, s *session) (callFunc, error) {
 	sub, err := s.receive.QueueSubscribe(rawEndpoint, "q", func(msg *nats.Msg) {
 		var o Order
 		if err := json.Unmarshal(msg.Data, &o); err != nil {
 			return // the caller's timeout tells
 		}
-		if err := s.work(context.Background()); err != nil {
+		if err := s.work(ctx); err != nil {
 			return
 		}
 		data, err := json.Marshal(answer(o))

@@ -46,7 +46,7 @@ func TestNATSCommandLine(t *testing.T) {
 		if info.Name != "billing" || info.ID != "b1" || info.Version != "1.2.0" || info.Description != "sends bills" {
 			t.Errorf("it printed %+v", info)
 		}
-		if len(info.Endpoints) != 1 || info.Endpoints[0].Subject != "rpc.billing.quote" {
+		if len(info.Endpoints) != 2 || info.Endpoints[0].Subject != "rpc.billing.quote" || info.Endpoints[0].Metadata["agner.idempotent"] != "true" {
 			t.Errorf("it printed endpoints %+v", info.Endpoints)
 		}
 	})
@@ -57,6 +57,12 @@ func TestNATSCommandLine(t *testing.T) {
 	})
 	t.Run("request", func(t *testing.T) {
 		out := run(t, "request", "rpc.billing.quote", `{"sku":"A1"}`, "--raw")
+		if strings.TrimSpace(out) != `{"cents":200}` {
+			t.Errorf("it printed %s", out)
+		}
+	})
+	t.Run("request of all instances", func(t *testing.T) {
+		out := run(t, "request", "rpc.billing.quote.all", `{"sku":"A1"}`, "--replies", "1", "--raw")
 		if strings.TrimSpace(out) != `{"cents":200}` {
 			t.Errorf("it printed %s", out)
 		}
@@ -74,12 +80,12 @@ func TestNATSCommandLine(t *testing.T) {
 		}
 		var all []micro.Stats
 		decode(t, run(t, "service", "stats", "billing", "b1", "--json"), &all)
-		if len(all) != 1 || len(all[0].Endpoints) != 1 {
+		if len(all) != 1 || len(all[0].Endpoints) != 2 {
 			t.Fatalf("it printed %+v", all)
 		}
 		ep := all[0].Endpoints[0]
-		if ep.NumRequests != 3 || ep.NumErrors != 1 || ep.ProcessingTime <= 0 || !strings.Contains(ep.LastError, "sku is missing") {
-			t.Errorf("after two good calls and a bad one it printed %+v", ep)
+		if ep.NumRequests != 4 || ep.NumErrors != 1 || ep.ProcessingTime <= 0 || !strings.Contains(ep.LastError, "sku is missing") {
+			t.Errorf("after three good calls and a bad one it printed %+v", ep)
 		}
 	})
 	t.Run("pub", func(t *testing.T) {

@@ -1,7 +1,9 @@
 package test_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -145,7 +147,7 @@ func TestPlainProgram(t *testing.T) {
 					Code, Error string
 					ErrorName   string `json:"error_name"`
 				}
-				out := output(t, bin, "call", s.url, "billing.quote", c.request)
+				out := output(t, bin, "call", s.url, "billing.quote", c.request, "5000")
 				if err := json.Unmarshal([]byte(out), &got); err != nil {
 					t.Fatal(err)
 				}
@@ -162,6 +164,40 @@ func TestPlainProgram(t *testing.T) {
 					}
 				}
 			})
+		}
+	})
+
+	t.Run("its deadline and its cancel reach the handler", func(t *testing.T) {
+		for _, c := range []struct {
+			args            []string
+			code, errorName string
+			ended           error
+		}{
+			{[]string{"call", s.url, "billing.slow", `{}`, "150"}, "504", "deadline_exceeded", context.DeadlineExceeded},
+			{[]string{"cancel", s.url, "billing.slow", `{}`}, "499", "canceled", context.Canceled},
+		} {
+			var got struct {
+				Code      string
+				ErrorName string `json:"error_name"`
+			}
+			decode(t, output(t, bin, c.args...), &got)
+			if got.Code != c.code || got.ErrorName != c.errorName {
+				t.Errorf("%s: got %+v", c.args[0], got)
+			}
+			if err := <-s.ended; !errors.Is(err, c.ended) {
+				t.Errorf("%s: the handler's context ended with %v", c.args[0], err)
+			}
+		}
+	})
+
+	t.Run("gathers from all instances", func(t *testing.T) {
+		var got struct {
+			Body     quote
+			Instance string
+		}
+		decode(t, output(t, bin, "gather", s.url, "billing.quote", `{"sku":"A1"}`, "1"), &got)
+		if got.Instance != "b1" || got.Body.Cents != 200 {
+			t.Errorf("got %+v", got)
 		}
 	})
 

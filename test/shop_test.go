@@ -39,6 +39,7 @@ type shop struct {
 	nc        *nats.Conn
 	publisher *publish.Publisher
 	service   *service.Service
+	ended     chan error // how handlers of slow ended
 
 	mu      sync.Mutex
 	handled []envelope.Event[orderPlaced]
@@ -47,7 +48,7 @@ type shop struct {
 func openShop(t *testing.T) *shop {
 	t.Helper()
 	srv := testserver.Start(t, testserver.Listen())
-	s := &shop{url: srv.URL(), nc: srv.Connect(t)}
+	s := &shop{url: srv.URL(), nc: srv.Connect(t), ended: make(chan error, 10)}
 	pub, err := publish.New(srv.JetStream(t), publish.Config{Source: "/shop"})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,12 @@ func openShop(t *testing.T) *shop {
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	},
 		service.On(s.handle),
-		service.Handle("quote", quoteFor))
+		service.Handle("quote", quoteFor, service.WithIdempotent()),
+		service.Handle("slow", func(ctx context.Context, _ quoteRequest) (quote, error) {
+			<-ctx.Done()
+			s.ended <- ctx.Err()
+			return quote{}, ctx.Err()
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}

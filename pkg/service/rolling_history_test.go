@@ -142,8 +142,10 @@ func judge(history []record) verdict {
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	good := []record{
-		{Fact: factPublished, ID: 1}, {Fact: factHandled, ID: 1, By: "a"},
-		{Fact: factCalled, ID: 1}, {Fact: factServed, ID: 1, By: "a"},
+		{Fact: factPublished, ID: 1},
+		{Fact: factHandled, ID: 1, By: "a"},
+		{Fact: factCalled, ID: 1},
+		{Fact: factServed, ID: 1, By: "a"},
 	}
 	if v := judge(good); len(v.findings) != 0 || v.calls != 1 || v.events != 1 {
 		t.Errorf("a good history: %+v", v)

@@ -132,7 +132,7 @@ func startInstance(t *testing.T, spec instanceSpec) (*instanceProcess, error) {
 		return nil, err
 	}
 	p := &instanceProcess{name: spec.Name, exited: make(chan struct{})}
-	p.cmd = exec.Command(self, "-test.run=^$") //nolint:gosec // it is this very program
+	p.cmd = exec.Command(self, "-test.run=^$")
 	p.cmd.Env = append(os.Environ(), instanceEnv+"="+string(text), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	p.cmd.Stderr = t.Output()
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/internal/testserver"
@@ -15,9 +16,28 @@ import (
 	"github.com/agner-go/agner/pkg/service"
 )
 
-// rollingEnv makes the rolling test long: "60s" spreads three full restarts of the
-// fleet over that time, at 500 calls and 500 events a second.
-const rollingEnv = "AGNER_ROLLING"
+const (
+	// rollingEnv makes the rolling test long: "60s" spreads three full restarts of
+	// the fleet over that time, at 500 calls and 500 events a second.
+	rollingEnv = "AGNER_ROLLING"
+	// rollingClusterEnv has it run on a cluster of three.
+	rollingClusterEnv = "AGNER_ROLLING_CLUSTER"
+)
+
+// broker is one server or a cluster, in processes of their own.
+type broker interface {
+	URL() string
+	Connect(tb testing.TB, opts ...nats.Option) *nats.Conn
+	JetStream(tb testing.TB, opts ...nats.Option) jetstream.JetStream
+}
+
+func startBroker(t *testing.T) broker {
+	t.Helper()
+	if os.Getenv(rollingClusterEnv) != "" {
+		return testserver.StartChildCluster(t, 3)
+	}
+	return testserver.StartChild(t)
+}
 
 // rollingLoad is what a rolling test does.
 type rollingLoad struct {
@@ -37,7 +57,7 @@ func TestRollingDeploy(t *testing.T) {
 		}
 		load = rollingLoad{instances: 4, rounds: 3, over: over, rate: 500}
 	}
-	srv := testserver.StartChild(t)
+	srv := startBroker(t)
 	dir := t.TempDir()
 	var fleet []*instanceProcess
 	n := 0
@@ -89,7 +109,7 @@ func TestRollingDeploy(t *testing.T) {
 
 // startLoad makes calls and publishes events, so many a second, until the
 // returned function is called, which waits for what is under way.
-func startLoad(t *testing.T, srv *testserver.Child, js jetstream.JetStream, dir string, rate int) (stop func()) {
+func startLoad(t *testing.T, srv broker, js jetstream.JetStream, dir string, rate int) (stop func()) {
 	t.Helper()
 	pub, err := publish.New(js, publish.Config{Source: "/rolling"})
 	if err != nil {

@@ -3,7 +3,9 @@
 //
 //	plain publish URL N            publish N orders
 //	plain handle URL N             print the next N orders as JSON lines
-//	plain call URL TARGET JSON     call an endpoint, print what comes back
+//	plain call URL TARGET JSON MS  call an endpoint, print what comes back within so many milliseconds
+//	plain cancel URL TARGET JSON   call an endpoint and give up once it has nothing to say for a moment
+//	plain gather URL TARGET JSON N call all instances, print N replies
 //	plain serve URL                answer greeter.hello until standard input ends
 package main
 
@@ -47,7 +49,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) < 2 {
-		return errors.New("use: plain publish|handle|call|serve URL …")
+		return errors.New("use: plain publish|handle|call|cancel|gather|serve URL …")
 	}
 	nc, err := nats.Connect(args[1])
 	if err != nil {
@@ -60,8 +62,12 @@ func run(ctx context.Context, args []string) error {
 		return publish(ctx, nc, args[2])
 	case args[0] == "handle" && len(args) == 3:
 		return handle(ctx, nc, args[2], out)
-	case args[0] == "call" && len(args) == 4:
-		return call(ctx, nc, args[2], args[3], out)
+	case args[0] == "call" && len(args) == 5:
+		return call(ctx, nc, args[2:], out)
+	case args[0] == "cancel" && len(args) == 4:
+		return cancel(ctx, nc, args[2], args[3], out)
+	case args[0] == "gather" && len(args) == 5:
+		return gather(ctx, nc, args[2:], out)
 	case args[0] == "serve":
 		return serve(nc, os.Stdin)
 	}
@@ -166,25 +172,90 @@ type reply struct {
 	Code      string          `json:"code,omitempty"`       // Nats-Service-Error-Code
 	Error     string          `json:"error,omitempty"`      // Nats-Service-Error
 	ErrorName string          `json:"error_name,omitempty"` // Agner-Error-Code
+	Instance  string          `json:"instance,omitempty"`   // Agner-Instance
 }
 
-func call(ctx context.Context, nc *nats.Conn, target, body string, out *json.Encoder) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	msg, err := nc.RequestMsgWithContext(ctx, &nats.Msg{
-		Subject: "rpc." + target,
-		Header:  nats.Header{"Agner-Timeout": {"5000"}},
-		Data:    []byte(body),
-	})
-	if err != nil {
-		return err
-	}
-	return out.Encode(reply{
+func replyOf(msg *nats.Msg) reply {
+	return reply{
 		Body:      msg.Data,
 		Code:      msg.Header.Get("Nats-Service-Error-Code"),
 		Error:     msg.Header.Get("Nats-Service-Error"),
 		ErrorName: msg.Header.Get("Agner-Error-Code"),
+		Instance:  msg.Header.Get("Agner-Instance"),
+	}
+}
+
+// patience is longer than any timeout that is asked for here.
+const patience = 10 * time.Second
+
+func call(ctx context.Context, nc *nats.Conn, args []string, out *json.Encoder) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	msg, err := nc.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: "rpc." + args[0],
+		Header:  nats.Header{"Agner-Timeout": {args[2]}},
+		Data:    []byte(args[1]),
 	})
+	if err != nil {
+		return err
+	}
+	return out.Encode(replyOf(msg))
+}
+
+// cancel gives a call up and prints the service's last word on it.
+func cancel(ctx context.Context, nc *nats.Conn, target, body string, out *json.Encoder) error {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	inbox := nc.NewRespInbox()
+	replies, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	if err := nc.PublishRequest("rpc."+target, inbox, []byte(body)); err != nil {
+		return err
+	}
+	if _, err := replies.NextMsg(100 * time.Millisecond); !errors.Is(err, nats.ErrTimeout) {
+		return fmt.Errorf("it has answered: %w", err)
+	}
+	service, _, _ := strings.Cut(target, ".")
+	if err := nc.Publish("rpc."+service+".cancel", []byte(inbox)); err != nil {
+		return err
+	}
+	msg, err := replies.NextMsgWithContext(ctx)
+	if err != nil {
+		return err
+	}
+	return out.Encode(replyOf(msg))
+}
+
+func gather(ctx context.Context, nc *nats.Conn, args []string, out *json.Encoder) error {
+	n, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	inbox := nc.NewRespInbox()
+	replies, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	if err := nc.PublishMsg(&nats.Msg{
+		Subject: "rpc." + args[0] + ".all", Reply: inbox,
+		Header: nats.Header{"Agner-Instance": {"?"}}, Data: []byte(args[1]),
+	}); err != nil {
+		return err
+	}
+	for range n {
+		msg, err := replies.NextMsgWithContext(ctx)
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(replyOf(msg)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // serve answers greeter.hello, and greeter.fail with an error.
