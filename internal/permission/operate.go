@@ -1,0 +1,86 @@
+package permission
+
+import (
+	"github.com/agner-go/agner/internal/control"
+	"github.com/agner-go/agner/internal/stream"
+	"github.com/agner-go/agner/internal/subject"
+)
+
+// reader looks at everything but the bodies of events and dead letters.
+func (b *builder) reader() {
+	b.publish("$SRV.*", "$SRV.*.*", "$SRV.*.*.*", control.Subject(b.ns, control.Read, "*", "*", "*"))
+	for _, request := range []string{
+		"INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.*", "CONSUMER.NAMES.*", "CONSUMER.LIST.*", "CONSUMER.INFO.*.*",
+	} {
+		b.api(request)
+	}
+	for _, bucket := range []string{stream.PositionsName, stream.InstancesName} {
+		b.directGet(stream.KVStream(b.ns.Stream(bucket)))
+	}
+	b.follow(stream.FleetName, "fleet.>")
+	b.subscribe(stream.KVSubject(b.ns.Stream(stream.InstancesName), ">"))
+	if b.Events {
+		b.directGet(b.ns.Stream(stream.EventsName))
+		b.follow(stream.EventsName, "events.>")
+	}
+	if b.Dead {
+		b.directGet(b.ns.Stream(stream.DeadName))
+		b.follow(stream.DeadName, "dead.>")
+	}
+}
+
+// directGet allows to read single messages of a stream.
+func (b *builder) directGet(streamName string) {
+	b.api("DIRECT.GET." + streamName)
+	b.api("DIRECT.GET." + streamName + ".>")
+	b.api("STREAM.MSG.GET." + streamName)
+}
+
+// follow allows to read a stream by consumers of one's own. Their names are
+// random, so it allows the same on every consumer of the stream.
+func (b *builder) follow(name, filter string) {
+	streamName := b.ns.Stream(name)
+	b.api("CONSUMER.CREATE." + streamName + ".*." + b.ns.Subject(filter))
+	b.api("CONSUMER.MSG.NEXT." + streamName + ".*")
+}
+
+// operator is a reader of everything who acts: by admin verbs, by replay, by
+// pause and reset of groups.
+func (b *builder) operator() {
+	b.Events, b.Dead = true, true
+	b.reader()
+	b.publish(control.Subject(b.ns, control.Admin, "*", "*", "*"))
+	b.publish(b.ns.Subject("retry.*.due.>"), b.ns.Subject("fleet.admin.>"))
+	b.api("STREAM.MSG.DELETE." + b.ns.Stream(stream.DeadName))
+	b.api("CONSUMER.PAUSE.*.*")
+}
+
+// deployer makes what is missing, and can neither change nor remove what is
+// there.
+func (b *builder) deployer() error {
+	names := []string{
+		b.ns.Stream(stream.ScheduledName), b.ns.Stream(stream.EventsName), b.ns.Stream(stream.DeadName), b.ns.Stream(stream.FleetName),
+		stream.KVStream(b.ns.Stream(stream.PositionsName)), stream.KVStream(b.ns.Stream(stream.InstancesName)),
+	}
+	if b.Group != "" {
+		names = append(names, stream.RetryName(b.ns, b.Group))
+	}
+	b.api("INFO")
+	for _, name := range names {
+		b.api("STREAM.INFO." + name)
+		b.api("STREAM.CREATE." + name)
+	}
+	subs, err := b.subscriptions()
+	if err != nil || b.Group == "" {
+		return err
+	}
+	for _, s := range subs {
+		durable := subject.Durable(b.Group, s.name)
+		b.api("CONSUMER.INFO." + b.ns.Stream(stream.EventsName) + "." + durable)
+		b.api("CONSUMER.INFO." + stream.RetryName(b.ns, b.Group) + "." + durable)
+		if err := b.heal(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
