@@ -127,7 +127,7 @@ func (p *Publisher) complete(ctx context.Context, d *draft, now time.Time) error
 	if d.msg, err = envelope.Marshal(&d.raw); err != nil {
 		return err
 	}
-	if d.subject, err = p.namespace.Event(a.Type, a.Key); err != nil {
+	if d.subject, err = p.target.Subject(a.Type, a.Key); err != nil {
 		return err
 	}
 	d.msg.Subject = d.subject

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/envelope"
 )
@@ -20,11 +21,11 @@ import (
 // connection and source, not one for each publish. It starts nothing before its
 // first publish. Close it to wait for what is in flight.
 type Publisher struct {
-	js        jetstream.JetStream
-	nc        *nats.Conn
-	cfg       Config
-	namespace subject.Namespace
-	codec     envelope.Codec // of cfg.ContentType
+	js     jetstream.JetStream
+	nc     *nats.Conn
+	cfg    Config
+	target stream.Target
+	codec  envelope.Codec // of cfg.ContentType
 
 	// propagate writes the context of the hop (traceparent) into a message's
 	// header. It is nil until there is telemetry.
@@ -68,6 +69,13 @@ type Publisher struct {
 // New makes a Publisher on js, whose connection, domain and API prefix it uses.
 // It validates cfg and starts nothing; the error lists all that is wrong.
 func New(js jetstream.JetStream, cfg Config) (*Publisher, error) {
+	return NewInto(js, cfg, stream.EventsTarget(subject.Namespace(cfg.Namespace)))
+}
+
+// NewInto is New for another stream than that of the events: package inbox
+// publishes into mailboxes by it. A Target can be made by Agner's own packages
+// only.
+func NewInto(js jetstream.JetStream, cfg Config, to stream.Target) (*Publisher, error) {
 	if js == nil {
 		return nil, errors.New("publish: js is nil")
 	}
@@ -80,18 +88,18 @@ func New(js jetstream.JetStream, cfg Config) (*Publisher, error) {
 		return nil, fmt.Errorf("publish: config: ContentType: %w", err)
 	}
 	p := &Publisher{
-		js:        js,
-		nc:        js.Conn(),
-		cfg:       cfg,
-		namespace: subject.Namespace(cfg.Namespace),
-		codec:     codec,
-		born:      time.Now(),
-		window:    make(chan struct{}, cfg.MaxInFlight),
-		starting:  make(chan struct{}, 1),
-		batching:  make(chan struct{}, 1),
-		closing:   make(chan struct{}),
-		idle:      make(chan struct{}),
-		keys:      make(keyQueues),
+		js:       js,
+		nc:       js.Conn(),
+		cfg:      cfg,
+		target:   to,
+		codec:    codec,
+		born:     time.Now(),
+		window:   make(chan struct{}, cfg.MaxInFlight),
+		starting: make(chan struct{}, 1),
+		batching: make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		idle:     make(chan struct{}),
+		keys:     make(keyQueues),
 	}
 	p.resendFor.Store(int64(MaxRetryFor))
 	return p, nil

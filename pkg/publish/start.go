@@ -157,14 +157,14 @@ func (p *Publisher) provision(ctx context.Context) error {
 func (p *Publisher) provisionOnce(ctx context.Context, pr *stream.Provisioner) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.AckTimeout)
 	defer cancel()
-	if err := pr.Ensure(ctx, stream.Scheduled(p.namespace), stream.Events(p.namespace), stream.Dead(p.namespace)); err != nil {
+	if err := pr.Ensure(ctx, p.target.Shapes...); err != nil {
 		return err
 	}
-	events, err := p.js.Stream(ctx, p.namespace.Stream(stream.EventsName))
+	found, err := p.js.Stream(ctx, p.target.Stream)
 	if err != nil {
-		return fmt.Errorf("look up %s: %w", stream.EventsName, err)
+		return fmt.Errorf("look up %s: %w", p.target.Stream, err)
 	}
-	p.resendFor.Store(int64(resendFor(events.CachedInfo().Config.Duplicates)))
+	p.resendFor.Store(int64(resendFor(found.CachedInfo().Config.Duplicates)))
 	return nil
 }
 

@@ -1,0 +1,111 @@
+package inbox
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// requestTimeout bounds one question to the server.
+const requestTimeout = 5 * time.Second
+
+// apiPrefix is where requests to JetStream go, with its last dot.
+func apiPrefix(js jetstream.JetStream) string {
+	o := js.Options()
+	switch {
+	case o.Domain != "":
+		return "$JS." + o.Domain + ".API."
+	case o.APIPrefix == "":
+		return jetstream.DefaultAPIPrefix
+	case o.APIPrefix[len(o.APIPrefix)-1] != '.':
+		return o.APIPrefix + "."
+	}
+	return o.APIPrefix
+}
+
+// stored is a message as a stream holds it.
+type stored struct {
+	seq    uint64
+	header nats.Header
+	data   []byte
+}
+
+// last reads the last message of a subject. It asks the stream's leader, never a
+// replica that may lag, and returns nil if there is none.
+func last(ctx context.Context, nc *nats.Conn, api, stream, subj string) (*stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	m, err := nc.RequestWithContext(ctx, api+"STREAM.MSG.GET."+stream, []byte(`{"last_by_subj":"`+subj+`"}`))
+	if err != nil {
+		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, err)
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *struct {
+			Sequence uint64 `json:"seq"`
+			Header   string `json:"hdrs"`
+			Data     string `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, err)
+	}
+	if answer.Error != nil {
+		if answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, answer.Error)
+	}
+	if answer.Message == nil {
+		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, errors.New("the answer holds no message"))
+	}
+	out := &stored{seq: answer.Message.Sequence}
+	if out.data, err = base64.StdEncoding.DecodeString(answer.Message.Data); err != nil {
+		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, err)
+	}
+	if out.header, err = decodeHeader(answer.Message.Header); err != nil {
+		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, err)
+	}
+	return out, nil
+}
+
+func decodeHeader(encoded string) (nats.Header, error) {
+	if encoded == "" {
+		return nats.Header{}, nil
+	}
+	block, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, err
+	}
+	return nats.DecodeHeadersMsg(block)
+}
+
+// purge removes what a stream holds under a filter, below a sequence.
+func purge(ctx context.Context, nc *nats.Conn, api, stream, filter string, below uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := json.Marshal(map[string]any{"filter": filter, "seq": below})
+	if err != nil {
+		return err
+	}
+	m, err := nc.RequestWithContext(ctx, api+"STREAM.PURGE."+stream, req)
+	if err != nil {
+		return fmt.Errorf("trim %s of %s: %w", filter, stream, err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return fmt.Errorf("trim %s of %s: %w", filter, stream, err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("trim %s of %s: %w", filter, stream, answer.Error)
+	}
+	return nil
+}
