@@ -63,7 +63,7 @@ func (b *Bucket) store(ctx context.Context, durable string, p Position, revision
 	case errors.Is(err, jetstream.ErrKeyExists):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("save position of %s: %w", durable, err)
+		return false, fmt.Errorf("save position of %s: %w", durable, stream.Full(err))
 	}
 	return true, nil
 }

@@ -84,7 +84,7 @@ func (p *Provisioner) create(ctx context.Context, shape jetstream.StreamConfig) 
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("create: %w", err)
+		return fmt.Errorf("create: %w", Full(err))
 	}
 	p.reportDurability(ctx, shape.Name, shape.Metadata, made.CachedInfo().Config)
 	return nil
@@ -162,7 +162,7 @@ func (p *Provisioner) bucket(ctx context.Context, shape jetstream.KeyValueConfig
 		kv, err = p.JS.KeyValue(ctx, shape.Bucket)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("create: %w", err)
+		return nil, fmt.Errorf("create: %w", Full(err))
 	}
 	return kv, nil
 }

@@ -80,7 +80,7 @@ func (d *durable) ensure(ctx context.Context, js jetstream.JetStream, config jet
 		}
 		// Another instance may have made it between our look and our create.
 		if !errors.Is(err, jetstream.ErrConsumerExists) {
-			return nil, fmt.Errorf("create durable: %w", err)
+			return nil, fmt.Errorf("create durable: %w", stream.Full(err))
 		}
 	}
 	return nil, fmt.Errorf("create durable: %w", jetstream.ErrConsumerExists)

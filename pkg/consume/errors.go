@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/agner-go/agner/internal/stream"
 )
 
 var (
@@ -19,6 +21,12 @@ var (
 	ErrDurableGone = errors.New("durable was deleted")
 	// ErrRunning reports a second Run of a Consumer that runs already.
 	ErrRunning = errors.New("already running")
+	// ErrFull reports a limit of a stream, of the account (streams, consumers,
+	// storage) or of the server's storage: something could not be made, or what
+	// becomes of a failed event could not be stored. Such an event stays
+	// pending, and the store is tried again until there is room. It is
+	// publish.ErrFull too.
+	ErrFull = stream.ErrFull
 	// ErrHung reports a handler that did not return although its deadline had
 	// passed and its context was cancelled.
 	ErrHung = errors.New("handler ignores its deadline")

@@ -6,6 +6,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/stream"
 )
 
 // storeOnce publishes what becomes of an event under an id that names it, so
@@ -20,7 +22,7 @@ func (l *loop) storeOnce(ctx context.Context, m *nats.Msg, id string) error {
 		m.Header[jetstream.MsgIDHeader] = []string{inGeneration(id, generation)}
 		ack, err := l.js.PublishMsg(ctx, m)
 		if err != nil || !ack.Duplicate {
-			return err
+			return stream.Full(err)
 		}
 		latest, err := l.positions.Latest(ctx, l.durableName)
 		if err != nil || latest.Generation <= generation {

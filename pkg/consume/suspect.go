@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/stream"
 )
 
 // An event whose handler takes the whole process with it never fails: it is
@@ -53,7 +55,7 @@ func (l *loop) mark(a *attempt) (v verdict, kills bool, err error) {
 		jetstream.MsgRollup: {jetstream.MsgRollupSubject},
 	}})
 	if err != nil {
-		return v, false, fmt.Errorf("write mark: %w", err)
+		return v, false, fmt.Errorf("write mark: %w", stream.Full(err))
 	}
 	return v, false, nil
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/agner-go/agner/internal/stream"
 )
 
 // The kinds of failure. Every error of a publish is an *Error that matches
@@ -31,8 +33,9 @@ var (
 	ErrClosed = errors.New("publisher is closed")
 	// ErrNoStream reports that no stream listens on the event's subject.
 	ErrNoStream = errors.New("no stream listens on the subject")
-	// ErrFull reports a stream or account at its limit.
-	ErrFull = errors.New("stream is full")
+	// ErrFull reports a limit of the stream, of the account (streams, consumers,
+	// storage) or of the server's storage. It is consume.ErrFull too.
+	ErrFull = stream.ErrFull
 	// ErrPermission reports that the connection's identity may not do this.
 	ErrPermission = errors.New("permission denied")
 	// ErrTooLarge reports an event, or a batch, beyond a limit of the server.
