@@ -102,7 +102,7 @@ func (c *deafConn) Read(b []byte) (int, error) {
 // cuts it off as a slow consumer. It is back by itself, with nothing lost.
 func TestCutOffAsSlowConsumer(t *testing.T) {
 	t.Parallel()
-	server := testserver.Start(t, testserver.Listen(), testserver.Conf("write_deadline: '100ms'"))
+	server := testserver.Start(t, testserver.Listen(), testserver.Conf("write_deadline: '1s'"))
 	b := &bundle{js: server.JetStream(t)}
 	b.streams(t)
 	dialer := &deafDialer{}

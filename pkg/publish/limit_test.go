@@ -55,7 +55,7 @@ func TestAccountLimits(t *testing.T) {
 			if !errors.Is(err, publish.ErrFull) || !errors.Is(err, tc.kind) || !errors.As(err, &api) || api.ErrorCode != tc.code {
 				t.Errorf("after %d: %v", acked, err)
 			}
-			if tc.kind == publish.ErrRejected {
+			if errors.Is(tc.kind, publish.ErrRejected) {
 				s, err := js.Stream(t.Context(), "EVENTS")
 				if err != nil || s.CachedInfo().State.Msgs != acked || acked == 0 {
 					t.Errorf("%d acknowledged: %+v, %v", acked, s.CachedInfo().State, err)
