@@ -7,6 +7,7 @@ ROUNDS ?= 15
 SCALE  ?= 1
 WORKS  ?=
 CONTENDERS ?=
+BASE   ?=
 CORRECTNESS ?=
 MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod test/go.mod outbox/go.mod tools/go.mod))
 
@@ -69,8 +70,8 @@ scale: ## 10,000 supervised children
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@bash .ci/run fuzz
 
-bench: ## Agner beside raw nats.go: ROUNDS=15 SCALE=1 WORKS=publish-sync,… CONTENDERS=…
-	cd bench && $(GO) run . -rounds $(ROUNDS) -scale $(SCALE) -works '$(WORKS)' -contenders '$(CONTENDERS)'
+bench: ## Agner beside raw nats.go: ROUNDS=15 SCALE=1 WORKS=publish-sync,… CONTENDERS=… BASE=micro
+	cd bench && $(GO) run . -rounds $(ROUNDS) -scale $(SCALE) -works '$(WORKS)' -contenders '$(CONTENDERS)' -base '$(BASE)'
 
 bench-correctness: ## Agner beside watermill-nats on bad days: lost, duplicated, reordered; CORRECTNESS='-quick -scenario order'
 	cd bench && $(GO) run ./correctness $(CORRECTNESS)

@@ -36,8 +36,11 @@ func (a *Affinity) of(service string) string {
 	return ""
 }
 
+// remember takes the name that a reply gives. It becomes a token of a subject:
+// what is no name of an instance is nobody.
 func (a *Affinity) remember(service, instance string) {
-	if instance != "" && a.of(service) != instance {
-		a.last.Store(&answerer{service, instance})
+	if a.of(service) == instance || checkToken("instance", instance) != nil {
+		return
 	}
+	a.last.Store(&answerer{service, instance})
 }

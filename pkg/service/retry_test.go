@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -211,6 +212,31 @@ func TestAffinity(t *testing.T) {
 	}
 	if _, err := service.Call[string](t.Context(), cl, "billing.who", false, service.ToSame(&a)); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("with nobody there: %v", err)
+	}
+}
+
+// Who answers chooses the name that it gives: only what names an instance
+// becomes part of a subject.
+func TestAffinityTakesNoForgedName(t *testing.T) {
+	t.Parallel()
+	srv := testserver.Start(t)
+	nc := srv.Connect(t)
+	names := []string{"*", ">", "a.b", "a b", "all", "cancel", "a\tb", "%41", "x 3\r\nPUB forged 0", ""}
+	if _, err := nc.Subscribe("rpc.odd.who", func(m *nats.Msg) {
+		i, _ := strconv.Atoi(string(m.Data))
+		_ = m.RespondMsg(&nats.Msg{Header: nats.Header{service.HeaderInstance: {names[i]}}, Data: []byte("1")})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	cl := newClient(t, srv.Connect(t), service.ClientConfig{})
+	var a service.Affinity
+	for i, name := range names {
+		if _, err := service.Call[int](t.Context(), cl, "odd.who", i, service.ToSame(&a)); err != nil || a.Instance() != "" {
+			t.Errorf("%q: %v, and %q is remembered", name, err, a.Instance())
+		}
 	}
 }
 
