@@ -9,15 +9,19 @@ import (
 func TestBudget(t *testing.T) {
 	t.Parallel()
 	b := newBudget()
-	for range 1000 {
-		b.earn(100) // it is full
+	for _, want := range []int{budgetStart, budgetMost} {
+		n := 0
+		for b.spend() {
+			n++
+		}
+		if n != want {
+			t.Errorf("the budget had %d retries, want %d", n, want)
+		}
+		for range 10 * budgetMost * 2 {
+			b.earn(100) // more than it holds
+		}
 	}
-	n := 0
 	for b.spend() {
-		n++
-	}
-	if n != budgetBurst {
-		t.Errorf("a full budget has %d retries, want %d", n, budgetBurst)
 	}
 	for range 9 {
 		b.earn(100)
@@ -50,7 +54,7 @@ func TestBudgetSideBySide(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	const most = budgetBurst + callers*calls/10
+	const most = budgetStart + callers*calls/10
 	if n := spent.Load(); n > most || n < most/2 {
 		t.Errorf("%d retries for %d calls, at most %d", n, callers*calls, most)
 	}

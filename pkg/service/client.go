@@ -24,10 +24,10 @@ type ClientConfig struct {
 	// Default 3; 1 turns retries off.
 	Attempts int
 
-	// RetryRatio bounds retries to this part of the calls to a service, beside
-	// a burst of ten, so that a service that refuses is not loaded more for it.
-	// Beyond it a call fails with the error of its last attempt. Above 0 to 1;
-	// default 0.1.
+	// RetryRatio bounds retries to this part of the calls to a service, so that
+	// a service that refuses is not loaded more for it. What is not used is
+	// saved, up to a hundred retries; a new client has ten. Beyond them a call
+	// fails with the error of its last attempt. Above 0 to 1; default 0.1.
 	RetryRatio float64
 
 	// Interceptors wrap every call and cast. The first is the outermost.

@@ -10,7 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// maxWaiting is how many replies of one gathering may wait for its consumer.
+// maxWaiting is how many replies of one gathering may wait for its consumer,
+// where [Replies] does not say how many are wanted.
 const maxWaiting = 4096
 
 // errTooMany ends a gathering whose consumer does not keep up.
@@ -98,7 +99,7 @@ func (g *gathering) begin(ctx context.Context, r *Request, deadline time.Time, b
 	if g.slot != nil {
 		return failed(r.target(), CodeFailedPrecondition, errors.New("a gathering is sent once"))
 	}
-	s, nonce, inbox, err := c.mux.open(left, maxWaiting)
+	s, nonce, inbox, err := c.mux.open(left, orElse(r.replies, maxWaiting))
 	if err != nil {
 		return failed(r.target(), sendCode(err), err)
 	}

@@ -40,9 +40,10 @@ func ToSame(a *Affinity) CallOption { return func(o *callOptions) { o.same = a }
 func Replies(n int) CallOption { return func(o *callOptions) { o.replies, o.counted = n, true } }
 
 // Retry has a call tried again when an attempt got no answer within each, or
-// its instance stopped before it was done: an instance that dies leaves
-// callers without a reply. A handler may so run twice for one call, also at the
-// same time. The endpoint must be declared by [WithIdempotent]: an instance that
+// ended with [CodeAborted], as when the instance stopped before it was done: an
+// instance that dies leaves callers without a reply. A handler may so run twice
+// for one call, also at the same time, though an attempt that is given up is
+// cancelled. The last attempt has what is left of the time. The endpoint must be declared by [WithIdempotent]: an instance that
 // does not declare it refuses all but the first attempt with
 // [CodeFailedPrecondition], unrun.
 //

@@ -18,9 +18,11 @@ const (
 	// each further one, and is drawn from zero to that, so that callers that
 	// were refused together do not come back together.
 	retryPause = 10 * time.Millisecond
-	// budgetBurst is how many retries a client may make at once to a service,
-	// and before it has made any calls.
-	budgetBurst = 10
+	// budgetStart is how many retries a client may make to a service before it
+	// has made any calls, budgetMost how many it can save up: an instance that
+	// dies takes all the calls with it that it has.
+	budgetStart = 10
+	budgetMost  = 100
 	// budgetUnit makes parts of a retry whole numbers.
 	budgetUnit = 1000
 )
@@ -33,14 +35,14 @@ type budget struct{ tokens atomic.Int64 }
 
 func newBudget() *budget {
 	b := &budget{}
-	b.tokens.Store(budgetBurst * budgetUnit)
+	b.tokens.Store(budgetStart * budgetUnit)
 	return b
 }
 
 // earn is called for each call. Two at once may both pass the limit, which is
 // by less than a token.
 func (b *budget) earn(units int64) {
-	if b.tokens.Load() < budgetBurst*budgetUnit {
+	if b.tokens.Load() < budgetMost*budgetUnit {
 		b.tokens.Add(units)
 	}
 }

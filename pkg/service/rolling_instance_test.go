@@ -91,7 +91,7 @@ func runInstance(text string) error {
 				return r, err
 			}
 			return r, j.write(factServed, r.N, nil)
-		}))
+		}, service.WithIdempotent()))
 	if err != nil {
 		return err
 	}

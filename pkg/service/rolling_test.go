@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,6 +106,56 @@ func TestRollingDeploy(t *testing.T) {
 		t.Errorf("%d calls and %d events in %v are less than %d a second", v.calls, v.events, took, load.rate)
 	}
 	t.Logf("%d restarts in %v, %d calls, %d events", restarts, took.Round(time.Millisecond), v.calls, v.events)
+}
+
+// An instance that is killed takes the calls with it that it has. Where the
+// endpoint is idempotent and the caller says Retry, nobody sees it.
+func TestKilledInstances(t *testing.T) {
+	srv := testserver.StartChild(t)
+	dir := t.TempDir()
+	launch := func(n int) *instanceProcess {
+		p, err := startInstance(t, instanceSpec{URL: srv.URL(), Dir: dir, Name: fmt.Sprintf("k-%d", n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	fleet := []*instanceProcess{launch(0), launch(1), launch(2)}
+	cl := newClient(t, srv.Connect(t), service.ClientConfig{Timeout: 20 * time.Second, RetryRatio: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	var silent atomic.Int64 // calls that were answered by a later attempt
+	all.Go(func() {
+		began := time.Now()
+		for n := 0; due(ctx, began.Add(time.Duration(n)*5*time.Millisecond)); n++ {
+			all.Go(func() {
+				called := time.Now()
+				r, err := service.Call[numbered](t.Context(), cl, "billing.count", numbered{n}, service.Retry(500*time.Millisecond))
+				if err != nil || r.N != n {
+					t.Errorf("call %d: %d, %v", n, r.N, err)
+				}
+				if time.Since(called) > 500*time.Millisecond {
+					silent.Add(1)
+				}
+			})
+		}
+	})
+	for i := range 4 {
+		due(t.Context(), time.Now().Add(50*time.Millisecond))
+		if err := fleet[i%3].cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		<-fleet[i%3].exited
+		fleet[i%3] = launch(3 + i)
+	}
+	cancel()
+	all.Wait()
+	t.Logf("%d calls were made again", silent.Load())
+	for _, p := range fleet {
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // startLoad makes calls and publishes events, so many a second, until the
