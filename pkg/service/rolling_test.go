@@ -125,19 +125,14 @@ func TestKilledInstances(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	var silent atomic.Int64 // calls that were answered by a later attempt
-	all.Go(func() {
-		began := time.Now()
-		for n := 0; due(ctx, began.Add(time.Duration(n)*5*time.Millisecond)); n++ {
-			all.Go(func() {
-				called := time.Now()
-				r, err := service.Call[numbered](t.Context(), cl, "billing.count", numbered{n}, service.Retry(500*time.Millisecond))
-				if err != nil || r.N != n {
-					t.Errorf("call %d: %d, %v", n, r.N, err)
-				}
-				if time.Since(called) > 500*time.Millisecond {
-					silent.Add(1)
-				}
-			})
+	every(ctx, &all, 200, func(n int) {
+		called := time.Now()
+		r, err := service.Call[numbered](t.Context(), cl, "billing.count", numbered{n}, service.Retry(500*time.Millisecond))
+		if err != nil || r.N != n {
+			t.Errorf("call %d: %d, %v", n, r.N, err)
+		}
+		if time.Since(called) > 500*time.Millisecond {
+			silent.Add(1)
 		}
 	})
 	for i := range 4 {
@@ -178,22 +173,14 @@ func startLoad(t *testing.T, srv broker, js jetstream.JetStream, dir string, rat
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	every := func(do func(n int)) {
-		all.Go(func() {
-			began := time.Now()
-			for n := 0; due(ctx, began.Add(time.Duration(n)*time.Second/time.Duration(rate))); n++ {
-				all.Go(func() { do(n) })
-			}
-		})
-	}
-	every(func(n int) {
+	every(ctx, &all, rate, func(n int) {
 		r, err := service.Call[numbered](t.Context(), cl, "billing.count", numbered{n})
 		if err == nil && r.N != n {
 			err = fmt.Errorf("got the reply %d", r.N)
 		}
 		note(factCalled, n, err)
 	})
-	every(func(n int) {
+	every(ctx, &all, rate, func(n int) {
 		_, err := pub.Publish(t.Context(), numbered{n})
 		note(factPublished, n, err)
 	})
@@ -204,6 +191,17 @@ func startLoad(t *testing.T, srv broker, js jetstream.JetStream, dir string, rat
 			t.Error(err)
 		}
 	}
+}
+
+// every does something so many times a second until ctx ends, each in a
+// goroutine of its own, so that a slow one makes none wait.
+func every(ctx context.Context, all *sync.WaitGroup, rate int, do func(n int)) {
+	all.Go(func() {
+		began := time.Now()
+		for n := 0; due(ctx, began.Add(time.Duration(n)*time.Second/time.Duration(rate))); n++ {
+			all.Go(func() { do(n) })
+		}
+	})
 }
 
 // due waits until a moment. It is false once ctx has ended.
