@@ -43,6 +43,9 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 	diff("allow_msg_schedules", want.AllowMsgSchedules, have.AllowMsgSchedules)
 	diff("allow_msg_ttl", want.AllowMsgTTL, have.AllowMsgTTL)
 	diff("subject_delete_marker_ttl", want.SubjectDeleteMarkerTTL, have.SubjectDeleteMarkerTTL)
+	if want.AllowRollup {
+		diff("allow_rollup_hdrs", want.AllowRollup, have.AllowRollup)
+	}
 	diff("no_ack", want.NoAck, have.NoAck)
 	if have.Replicas < want.Replicas {
 		diff("replicas", want.Replicas, have.Replicas)
@@ -78,12 +81,52 @@ func limit(n int64) string {
 func sources(c jetstream.StreamConfig) []string {
 	names := make([]string, 0, len(c.Sources))
 	for _, s := range c.Sources {
-		parts := []string{s.Name, s.FilterSubject}
-		for _, t := range s.SubjectTransforms {
-			parts = append(parts, t.Source+" as "+t.Destination)
-		}
-		names = append(names, strings.Join(parts, " "))
+		names = append(names, sourceName(s))
 	}
 	slices.Sort(names)
 	return names
+}
+
+func sourceName(s *jetstream.StreamSource) string {
+	parts := []string{s.Name, s.FilterSubject}
+	for _, t := range s.SubjectTransforms {
+		parts = append(parts, t.Source+" as "+t.Destination)
+	}
+	return strings.Join(parts, " ")
+}
+
+// Taken lists in what a durable is another one than want, of the same name: it
+// belongs to somebody else, or the subscription now means another type. Such a
+// durable is never used nor updated.
+func Taken(want, have jetstream.ConsumerConfig) []Difference {
+	filter := have.FilterSubject
+	if len(have.FilterSubjects) > 0 {
+		filter = strings.Join(have.FilterSubjects, ", ")
+	}
+	deliver := "pull"
+	if have.DeliverSubject != "" {
+		deliver = have.DeliverSubject
+	}
+	return differing(
+		Difference{"filter", want.FilterSubject, filter},
+		Difference{"group", want.Metadata[MetaGroup], have.Metadata[MetaGroup]},
+		Difference{"subscription", want.Metadata[MetaSubscription], have.Metadata[MetaSubscription]},
+		Difference{"type", want.Metadata[MetaType], have.Metadata[MetaType]},
+		Difference{"ack_policy", want.AckPolicy.String(), have.AckPolicy.String()},
+		Difference{"deliver_subject", "pull", deliver},
+	)
+}
+
+// DriftDurable lists the settings in which a durable is not as declared. Where
+// it starts is none: that was settled when it was made.
+func DriftDurable(want, have jetstream.ConsumerConfig) []Difference {
+	return differing(
+		Difference{"ack_wait", want.AckWait.String(), have.AckWait.String()},
+		Difference{"max_deliver", strconv.Itoa(want.MaxDeliver), strconv.Itoa(have.MaxDeliver)},
+		Difference{"max_ack_pending", strconv.Itoa(want.MaxAckPending), strconv.Itoa(have.MaxAckPending)},
+	)
+}
+
+func differing(all ...Difference) []Difference {
+	return slices.DeleteFunc(all, func(d Difference) bool { return d.Declared == d.Actual })
 }

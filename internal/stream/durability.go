@@ -32,6 +32,9 @@ const MetaDurability = "agner.durability"
 // a quorum.
 const powerSafeReplicas = 3
 
+// MaxReplicas is the server's own bound.
+const MaxReplicas = 5
+
 // String is the name by which metadata and declarations know d.
 func (d Durability) String() string {
 	switch d {
@@ -149,10 +152,13 @@ func (d Durability) Lacks(have jetstream.StreamConfig) []Difference {
 	return out
 }
 
-// remedy says what an operator can do about one difference that Lacks found.
-func remedy(stream, field string) string {
-	if field == "replicas" {
+// Remedy says what an operator can do about one difference of a stream.
+func Remedy(stream, field string) string {
+	switch field {
+	case "replicas":
 		return fmt.Sprintf("run the stream on three servers of a cluster: natsctl apply, or nats stream edit %s --replicas 3", stream)
+	case "storage", "persist_mode", "retention":
+		return "the server cannot change it in a stream that exists: make another in its place, or declare less"
 	}
-	return "the server cannot change it in a stream that exists: make another in its place, or declare less"
+	return "change it with nats stream edit " + stream
 }

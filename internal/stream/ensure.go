@@ -114,7 +114,7 @@ func (p *Provisioner) reportDurability(ctx context.Context, name string, declare
 	for _, d := range want.Lacks(have) {
 		p.logger().WarnContext(ctx, "stream does not give the durability that is declared",
 			"stream", name, "durability", want.String(), "field", d.Field, "needed", d.Declared, "actual", d.Actual,
-			"do", remedy(name, d.Field))
+			"do", Remedy(name, d.Field))
 	}
 	recorded, ok := Declared(have.Metadata)
 	if want == PowerSafe && (!ok || recorded != PowerSafe) {

@@ -139,6 +139,7 @@ func Positions(ns subject.Namespace) jetstream.KeyValueConfig {
 		Description: "Agner: acknowledgement floors of durables",
 		History:     1,
 		Storage:     jetstream.FileStorage,
+		Metadata:    metadata(),
 	}
 }
 

@@ -24,10 +24,14 @@ type backing struct {
 	solo        solo
 }
 
+// shapes are the streams of a group, each after those it sources.
+func shapes(ns subject.Namespace, group string) []jetstream.StreamConfig {
+	return []jetstream.StreamConfig{stream.Scheduled(ns), stream.Events(ns), stream.Dead(ns), stream.Retry(ns, group)}
+}
+
 // ensure makes the streams and the bucket that are missing.
 func (b *backing) ensure(ctx context.Context) error {
-	err := b.provisioner.Ensure(ctx,
-		stream.Scheduled(b.ns), stream.Events(b.ns), stream.Dead(b.ns), stream.Retry(b.ns, b.group))
+	err := b.provisioner.Ensure(ctx, shapes(b.ns, b.group)...)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,8 @@ type Config struct {
 	// an event to another instance. While the process lives the deadline is
 	// extended every third of it, so it bounds the hand-over after a crash, not
 	// the length of a handler. Default 30 s, at least 1 s. It is fixed in the
-	// durable when that is made; a durable that exists keeps its own.
+	// durable when that is made; a durable that exists keeps its
+	// own, until natsctl apply changes it for a greater Generation.
 	AckWait time.Duration
 
 	// HandlerTimeout bounds one attempt: its context's deadline. Default 1 min.
@@ -105,6 +106,12 @@ type Config struct {
 	// Provision set to new(false) makes nothing: streams and durables must be
 	// there. Default: what is missing is made; what is there is never changed.
 	Provision *bool
+
+	// Generation numbers this configuration of the group's durables. It is
+	// recorded in their metadata, and natsctl apply changes a durable that
+	// exists only for a greater one, never back: raise it together with
+	// AckWait. Run itself changes none. Default 0.
+	Generation uint64
 
 	// Replicas of new streams. Default 3 on a cluster that has them, else 1.
 	Replicas int

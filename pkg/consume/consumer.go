@@ -108,21 +108,25 @@ func (c *Consumer) prepare(ctx context.Context) (*backing, error) {
 // provision makes what is missing, for all subscriptions before any of them
 // starts: what is wrong in the configuration ends Run instead of a restart loop.
 func (c *Consumer) provision(ctx context.Context) (*backing, error) {
-	b := &backing{
-		js: c.js, ns: subject.Namespace(c.cfg.Namespace), group: c.cfg.Group,
-		provisioner: &stream.Provisioner{
-			JS: c.js, Replicas: c.cfg.Replicas, Durability: c.cfg.Durability, Bind: !c.cfg.provision(), Logger: c.cfg.Logger,
-		},
-	}
+	b := &backing{js: c.js, ns: subject.Namespace(c.cfg.Namespace), group: c.cfg.Group, provisioner: c.provisioner()}
 	if err := b.ensure(ctx); err != nil {
 		return nil, err
 	}
 	for i, s := range c.subs {
-		if err := newLoop(b, c.cfg, s, c.counts[i]).bind(ctx); err != nil {
+		l := newLoop(b, c.cfg, s, c.counts[i])
+		if err := l.bind(ctx); err != nil {
 			return nil, fmt.Errorf("subscription %s: %w", s.name, err)
 		}
+		l.main.durable.reportDrift(ctx, l.log)
+		l.lane.durable.reportDrift(ctx, l.log)
 	}
 	return b, nil
+}
+
+func (c *Consumer) provisioner() *stream.Provisioner {
+	return &stream.Provisioner{
+		JS: c.js, Replicas: c.cfg.Replicas, Durability: c.cfg.Durability, Bind: !c.cfg.provision(), Logger: c.cfg.Logger,
+	}
 }
 
 // supervise runs each subscription as a child. All of them drain side by side

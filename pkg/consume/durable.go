@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/internal/stream"
+	"github.com/agner-go/agner/internal/subject"
 )
 
 // Metadata of a durable: whose it is. A durable of the right name with other
@@ -31,31 +34,53 @@ type durable struct {
 	config jetstream.ConsumerConfig
 
 	ackWait atomic.Int64 // as found or made, ns
+	found   atomic.Pointer[jetstream.ConsumerConfig]
 }
 
-func (l *loop) mainDurable() *durable {
-	return &durable{stream: l.ns.Stream(stream.EventsName), config: l.consumerConfig(l.filter)}
+func mainDurable(ns subject.Namespace, cfg Config, sub Subscription) *durable {
+	filter, _ := ns.Filter(sub.pattern) // resolve has checked it
+	return &durable{stream: ns.Stream(stream.EventsName), config: durableConfig(cfg, sub, filter)}
 }
 
-func (l *loop) laneDurable() *durable {
-	filter := l.ns.RetryDue(l.cfg.Group, l.sub.name, "*")
-	return &durable{stream: stream.RetryName(l.ns, l.cfg.Group), config: l.consumerConfig(filter)}
+func laneDurable(ns subject.Namespace, cfg Config, sub Subscription) *durable {
+	filter := ns.RetryDue(cfg.Group, sub.name, "*")
+	return &durable{stream: stream.RetryName(ns, cfg.Group), config: durableConfig(cfg, sub, filter)}
 }
 
-func (l *loop) consumerConfig(filter string) jetstream.ConsumerConfig {
+func durableConfig(cfg Config, sub Subscription, filter string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable:       l.durableName,
-		Description:   "Agner: group " + l.cfg.Group + ", subscription " + l.sub.name,
+		Durable:       subject.Durable(cfg.Group, sub.name),
+		Description:   "Agner: group " + cfg.Group + ", subscription " + sub.name,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       l.cfg.AckWait,
+		AckWait:       cfg.AckWait,
 		MaxDeliver:    -1, // attempts are Agner's to count: runs, not deliveries
 		MaxAckPending: maxAckPending,
 		FilterSubject: filter,
 		Metadata: map[string]string{
-			metaGroup:        l.cfg.Group,
-			metaSubscription: l.sub.name,
-			metaType:         l.sub.pattern,
+			metaGroup:             cfg.Group,
+			metaSubscription:      sub.name,
+			metaType:              sub.pattern,
+			stream.MetaGeneration: strconv.FormatUint(cfg.Generation, 10),
 		},
+	}
+}
+
+// reportDrift tells, at the start of a Run, how the durable that was found is
+// not as declared: it is used as it is.
+func (d *durable) reportDrift(ctx context.Context, log *slog.Logger) {
+	have := d.found.Load()
+	if have == nil {
+		return
+	}
+	found, ours := stream.GenerationOf(have.Metadata), stream.GenerationOf(d.config.Metadata)
+	for _, diff := range stream.DriftDurable(d.config, *have) {
+		log := log.With("stream", d.stream, "durable", have.Durable, "field", diff.Field, "declared", diff.Declared, "actual", diff.Actual)
+		if found > ours {
+			log.InfoContext(ctx, "durable is of a later generation and is used as it is", "generation", found, "ours", ours)
+			continue
+		}
+		log.WarnContext(ctx, "durable differs from its declaration and is used as it is",
+			"do", fmt.Sprintf("declare Generation %d and run natsctl apply, or declare what the durable has", max(found, ours)+1))
 	}
 }
 
@@ -87,20 +112,12 @@ func (d *durable) ensure(ctx context.Context, js jetstream.JetStream, config jet
 }
 
 func (d *durable) adopt(have jetstream.ConsumerConfig) error {
-	for _, f := range []struct{ what, want, have string }{
-		{"filter", d.config.FilterSubject, have.FilterSubject},
-		{"group", d.config.Metadata[metaGroup], have.Metadata[metaGroup]},
-		{"subscription", d.config.Metadata[metaSubscription], have.Metadata[metaSubscription]},
-		{"type", d.config.Metadata[metaType], have.Metadata[metaType]},
-	} {
-		if f.want != f.have {
-			return fmt.Errorf("%w: its %s is %q, ours %q: name one of the two subscriptions differently (WithName)",
-				ErrDurableTaken, f.what, f.have, f.want)
-		}
+	if taken := stream.Taken(d.config, have); len(taken) > 0 {
+		f := taken[0]
+		return fmt.Errorf("%w: its %s is %q, ours %q: name one of the two subscriptions differently (WithName)",
+			ErrDurableTaken, f.Field, f.Actual, f.Declared)
 	}
-	if len(have.FilterSubjects) > 0 || have.AckPolicy != jetstream.AckExplicitPolicy || have.DeliverSubject != "" {
-		return fmt.Errorf("%w: it is no pull consumer with one filter and explicit acknowledgement", ErrDurableTaken)
-	}
+	d.found.Store(&have)
 	d.ackWait.Store(int64(have.AckWait))
 	return nil
 }

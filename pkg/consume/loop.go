@@ -94,7 +94,7 @@ func newLoop(b *backing, cfg Config, sub Subscription, c *counters) *loop {
 	l.wanted, l.limit = sub.concurrency, sub.concurrency
 	l.fuse.KillSwitch = cfg.KillSwitch
 	l.fuse.reset()
-	l.main, l.lane = l.source(l.mainDurable()), l.source(l.laneDurable())
+	l.main, l.lane = l.source(mainDurable(b.ns, cfg, sub)), l.source(laneDurable(b.ns, cfg, sub))
 	return l
 }
 

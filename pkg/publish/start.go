@@ -128,10 +128,10 @@ func (p *Publisher) subscribe(ctx context.Context) error {
 // provision finds or makes the streams, again and again while the server says
 // that it cannot yet: one that has just started, or elects a leader.
 func (p *Publisher) provision(ctx context.Context) error {
-	pr := stream.Provisioner{JS: p.js, Replicas: p.cfg.Replicas, Durability: p.cfg.Durability, Logger: p.cfg.Logger}
+	pr := p.provisioner()
 	before := p.nc.LastError()
 	for n := int32(0); ; n++ {
-		err := p.provisionOnce(ctx, &pr)
+		err := p.provisionOnce(ctx, pr)
 		if err == nil {
 			return nil
 		}

@@ -59,6 +59,12 @@ type Config struct {
 	// from the service where they are empty; Namespace must not differ.
 	Publish publish.Config
 
+	// Provision set to new(false) makes nothing on the server: what
+	// [Service.Declaration] names must be there, as `natsctl apply` makes it.
+	// Consume and Publish take it where they say nothing else. Default: what is
+	// missing is made; what is there is never changed.
+	Provision *bool
+
 	// Durability is declared for the streams and buckets that the service
 	// makes. Consume and Publish take it where they declare nothing else.
 	// Default publish.ProcessSafe.
@@ -128,6 +134,8 @@ func (c Config) withDefaults() Config {
 	c.Consume.Instance = orElse(c.Consume.Instance, c.Instance)
 	c.Consume.DrainTimeout = orElse(c.Consume.DrainTimeout, c.DrainTimeout)
 	c.Consume.Logger = orElse(c.Consume.Logger, c.Logger)
+	c.Consume.Provision = orElse(c.Consume.Provision, c.Provision)
+	c.Publish.Provision = orElse(c.Publish.Provision, c.Provision)
 	c.Consume.Durability = orElse(c.Consume.Durability, c.Durability)
 	c.Publish.Durability = orElse(c.Publish.Durability, c.Durability)
 	c.Publish.Source = orElse(c.Publish.Source, c.Source)

@@ -34,6 +34,7 @@ type Service struct {
 	endpoints   []*endpoint
 	consumer    *consume.Consumer // nil without subscriptions
 	tree        *supervise.Supervisor
+	declaration Declaration
 	badReplies  atomic.Int64
 	badReplyLog everySecond
 
@@ -95,6 +96,9 @@ func newService(nc *nats.Conn, cfg Config, all []Part) (*Service, error) {
 		}
 	}
 	if err := s.renew(); err != nil {
+		return nil, err
+	}
+	if err := s.declare(parts.children); err != nil {
 		return nil, err
 	}
 	s.tree, err = s.newTree(parts.children)
