@@ -77,7 +77,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.demoCommand(), a.demoInstanceCommand(), a.devCommand(),
 		a.publishCommand(), a.tailCommand(), a.groupCommand(),
-		a.callCommand(), a.servicesCommand(),
+		a.callCommand(), a.servicesCommand(), a.applyCommand(),
 		a.completionCommand(),
 	)
 	root.SetUsageTemplate(usageTemplate)

@@ -41,7 +41,8 @@ func (i durableItem) look(ctx context.Context, p *Planner) (*Step, error) {
 		s.Action, s.Drift, s.Note = Newer, drift, newerNote(s)
 	case s.Found < s.Generation:
 		s.Action = Update
-		s.Changes = append(drift, stream.Difference{
+		s.Changes = append(s.Changes, drift...)
+		s.Changes = append(s.Changes, stream.Difference{
 			Field: stream.MetaGeneration, Declared: want.Metadata[stream.MetaGeneration], Actual: have.Metadata[stream.MetaGeneration],
 		})
 	case len(drift) > 0:

@@ -158,7 +158,7 @@ func (d side) measure(ctx context.Context, p *Planner, s *Step) (bool, error) {
 	o.Type = cmp.Or(o.Type, i.Config.Metadata[stream.MetaType])
 	o.saw(i)
 	if d.own == nil {
-		n := i.NumPending + uint64(max(i.NumAckPending, 0)) //nolint:gosec // a count
+		n := i.NumPending + uint64(max(i.NumAckPending, 0))
 		o.Pending += n
 		if n > 0 {
 			return true, d.oldest(ctx, str, i.AckFloor.Stream+1, i.Config.FilterSubject, o)

@@ -18,7 +18,7 @@ func (i streamItem) look(ctx context.Context, p *Planner) (*Step, error) {
 	s := &Step{Kind: KindStream, Name: i.want.Name, Generation: stream.GenerationOf(i.want.Metadata)}
 	found, err := p.JS.Stream(ctx, i.want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s.Action = Create
+		p.create(s, i.want)
 		return s, nil
 	}
 	if err != nil {
@@ -26,6 +26,19 @@ func (i streamItem) look(ctx context.Context, p *Planner) (*Step, error) {
 	}
 	p.compare(s, i.want, found.CachedInfo().Config)
 	return s, nil
+}
+
+// create fills a step for a stream that is missing, and says in what it will
+// fall short of its durability.
+func (p *Planner) create(s *Step, want jetstream.StreamConfig) {
+	s.Action = Create
+	if want.Replicas == 0 {
+		want.Replicas = min(stream.DefaultReplicas, p.replicas())
+	}
+	declared, _ := stream.Declared(want.Metadata)
+	if s.Drift = declared.Lacks(want); len(s.Drift) > 0 {
+		s.Note = remedies(s.Name, s.Drift)
+	}
 }
 
 // compare fills a step for a stream that is there.
@@ -95,7 +108,7 @@ func (i bucketItem) look(ctx context.Context, p *Planner) (*Step, error) {
 	s := &Step{Kind: KindBucket, Name: i.want.Bucket, Generation: stream.GenerationOf(i.want.Metadata)}
 	found, err := p.JS.Stream(ctx, stream.KVStream(i.want.Bucket))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s.Action = Create
+		p.create(s, i.like(jetstream.StreamConfig{}))
 		return s, nil
 	}
 	if err != nil {

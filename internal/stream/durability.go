@@ -32,6 +32,9 @@ const MetaDurability = "agner.durability"
 // a quorum.
 const powerSafeReplicas = 3
 
+// DefaultReplicas is how many a cluster gives that has them.
+const DefaultReplicas = 3
+
 // MaxReplicas is the server's own bound.
 const MaxReplicas = 5
 

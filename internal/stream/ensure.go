@@ -173,7 +173,7 @@ func (p *Provisioner) replicas() int {
 	case p.Replicas != 0:
 		return p.Replicas
 	case p.JS.Conn().ConnectedClusterName() != "":
-		return 3
+		return DefaultReplicas
 	}
 	return 1
 }
