@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"server":    cmdServer,
 			"shop":      cmdShop,
+			"declares":  cmdDeclares,
 			"raw":       cmdRaw,
 			"remove":    cmdRemove,
 			"restart":   cmdRestart,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/agner-go/agner/internal/embedded"
 	"github.com/agner-go/agner/pkg/envelope"
+	"github.com/agner-go/agner/pkg/publish"
 	"github.com/agner-go/agner/pkg/service"
 )
 
@@ -244,4 +245,36 @@ func ExampleService_Readyz() {
 	// Output:
 	// 503 {"service":"billing","instance":"billing-1","state":"idle","ready":false,"alive":true,"missing":["state: idle"]}
 	// 200 {"service":"billing","instance":"billing-1","state":"ready","ready":true,"alive":true}
+}
+
+// A service says what it needs of the server: a value whose JSON `natsctl apply`
+// makes, so that the service itself may run as somebody who may create nothing.
+func ExampleService_Declaration() {
+	// No server has to be there.
+	nc, err := nats.Connect("nats://127.0.0.1:1", nats.RetryOnFailedConnect(true))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer nc.Close()
+	svc, err := service.New(nc,
+		service.Config{Name: "billing", Version: "1.2.0", Durability: publish.PowerSafe, Provision: new(false)},
+		service.On(func(context.Context, envelope.Event[OrderPlaced]) error { return nil }),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	d := svc.Declaration() // json.NewEncoder(os.Stdout).Encode(d), for `natsctl apply -f -`
+	for _, s := range d.Streams {
+		if s.Name == "EVENTS" || s.Name == "RETRY_billing" {
+			fmt.Println("stream", s.Name, s.Metadata["agner.durability"])
+		}
+	}
+	for _, c := range d.Durables {
+		fmt.Println("durable", c.Config.Durable, "on", c.Stream, "takes", c.Config.FilterSubject)
+	}
+	// Output:
+	// stream EVENTS PowerSafe
+	// stream RETRY_billing PowerSafe
+	// durable billing_shop-order-placed-v1 on EVENTS takes events.shop.order.placed.v1.*
+	// durable billing_shop-order-placed-v1 on RETRY_billing takes retry.billing.due.shop-order-placed-v1.*
 }
