@@ -31,7 +31,9 @@ func found(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamCo
 // of three: each gets three replicas and says so, and never less again.
 func TestDurabilityIsRaised(t *testing.T) {
 	t.Parallel()
-	js := testserver.StartCluster(t, 3).JetStream(t)
+	// In processes of their own: nats-server 2.15.2 now and then leaves a goroutine
+	// behind of a store that it scales up.
+	js := testserver.StartChildCluster(t, 3).JetStream(t)
 	p := &declare.Planner{JS: js, Logger: quiet()}
 	with := func(d publish.Durability, replicas int) declare.Declaration {
 		return consumer(t, js, consume.Config{Durability: d, Replicas: replicas}, onPlaced(nothing)).Declaration()

@@ -96,12 +96,12 @@ func configs(t *testing.T, js jetstream.JetStream, streams ...string) map[string
 	return all
 }
 
-// TestRollingDeploy rolls from one version of a service to one with other
+// TestTwoVersions rolls from one version of a service to one with other
 // handlers and another ack wait, and back, while events of three types are
 // published: an older version starts again after a newer one has changed the
 // durables. Nothing is filtered anew or rewritten, and every event reaches the
 // handler that some version has for it.
-func TestRollingDeploy(t *testing.T) {
+func TestTwoVersions(t *testing.T) {
 	t.Parallel()
 	srv := testserver.Start(t)
 	js := srv.JetStream(t)
