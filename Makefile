@@ -9,6 +9,10 @@ WORKS  ?=
 CONTENDERS ?=
 BASE   ?=
 CORRECTNESS ?=
+MESSAGES ?= 1000000
+FAULTS   ?= 200
+SEED     ?=
+CLUSTER  ?= 1
 MODULES := . $(patsubst %/go.mod,%,$(wildcard bench/go.mod test/go.mod outbox/go.mod tools/go.mod))
 
 # The long form of a test: package, name, variable that makes it long. Without the
@@ -19,7 +23,7 @@ $(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults stall rolling cluster model planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall rolling cluster model inbox-chaos inbox-chaos-short inbox-sim planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +64,15 @@ cluster: ## every server of a cluster killed in turn
 
 model: ## 1,000,000 random steps of the supervisor against its model
 	$(call long,./pkg/supervise,Model,AGNER_MODEL_STEPS=1000000)
+
+inbox-chaos: ## an inbox under faults: MESSAGES=1000000 FAULTS=200 SEED= CLUSTER=1 (or 3)
+	@$(GO) run ./internal/chaos/run inbox -messages $(MESSAGES) -faults $(FAULTS) -seed '$(SEED)' -cluster $(CLUSTER)
+
+inbox-chaos-short: ## the same in about a minute, on three servers
+	@$(MAKE) --no-print-directory inbox-chaos MESSAGES=50000 FAULTS=30 CLUSTER=3
+
+inbox-sim: ## 1,000,000 steps of who owns what, in fake time
+	$(call long,./pkg/inbox,Simulation,AGNER_SIMULATION_STEPS=1000000)
 
 planted: ## a bug planted in each rule of the supervisor is caught by the model
 	$(call long,./pkg/supervise,Planted,AGNER_PLANTED=1)

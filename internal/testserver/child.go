@@ -84,6 +84,12 @@ func (c *Child) spawn() (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
+	return spawn(c.log, childEnv+"="+string(spec))
+}
+
+// spawn starts this binary again, told by env what to be, and waits until it
+// says that it is ready.
+func spawn(log io.Writer, env ...string) (*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -92,12 +98,12 @@ func (c *Child) spawn() (*process, error) {
 	// A package without [Main] would run its tests in the child, and with them
 	// start a child, without end: have it run none.
 	p.cmd = exec.Command(exe, "-test.run=^$") //nolint:gosec // it is this very program
-	p.cmd.Env = append(os.Environ(), childEnv+"="+string(spec),
-		// A program built with -race waits a second before it ends, to report
-		// late races: here of nats-server's, which nobody reads.
-		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	// A program built with -race waits a second before it ends, to report
+	// late races: here of nats-server's, which nobody reads.
+	p.cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout = &readyWriter{ready: p.ready}
-	p.cmd.Stderr = c.log
+	p.cmd.Stderr = log
 	dieWithParent(p.cmd)
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -201,6 +207,13 @@ func (c *Child) Stop() {
 	}
 	noticed := c.watch()
 	defer noticed()
+	if err := p.stop(); err != nil {
+		c.tb.Errorf("testserver: stop %s: %v", c.name, err)
+	}
+}
+
+// stop asks the process to end by SIGTERM, and kills it if it does not.
+func (p *process) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		// A system without signals: the end of its input means the same to it.
 		_ = p.stdin.Close()
@@ -209,11 +222,9 @@ func (c *Child) Stop() {
 	defer timeout.Stop()
 	select {
 	case <-p.exited:
-		if p.err != nil {
-			c.tb.Errorf("testserver: stop %s: %v", c.name, p.err)
-		}
+		return p.err
 	case <-timeout.C:
-		c.tb.Errorf("testserver: stop %s: still running after %s: %v", c.name, stopTimeout, p.kill())
+		return errors.Join(fmt.Errorf("still running after %s", stopTimeout), p.kill())
 	}
 }
 

@@ -50,13 +50,9 @@ func runChild(spec string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	orphaned := make(chan struct{})
-	go func() {
-		defer close(orphaned)
-		_, _ = io.Copy(io.Discard, stdin) // how it ends does not matter, only that it does
-	}()
-	if _, err := io.WriteString(stdout, childReady); err != nil {
-		return fmt.Errorf("report ready: %w", err)
+	orphaned := orphaned(stdin)
+	if err := reportReady(stdout); err != nil {
+		return err
 	}
 	select {
 	case <-stop:
@@ -65,4 +61,21 @@ func runChild(spec string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	return srv.Shutdown(ctx)
+}
+
+// orphaned is closed when the parent is gone, however it died.
+func orphaned(stdin io.Reader) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = io.Copy(io.Discard, stdin) // how it ends does not matter, only that it does
+	}()
+	return gone
+}
+
+func reportReady(stdout io.Writer) error {
+	if _, err := io.WriteString(stdout, childReady); err != nil {
+		return fmt.Errorf("report ready: %w", err)
+	}
+	return nil
 }

@@ -18,6 +18,7 @@ import (
 const noMainEnv = "AGNER_TESTSERVER_NO_MAIN"
 
 func TestMain(m *testing.M) {
+	runProgramIfAsked()
 	if os.Getenv(noMainEnv) != "" {
 		os.Exit(m.Run())
 	}
