@@ -38,6 +38,7 @@ func TestUsageErrors(t *testing.T) {
 		{"call", "SERVICE.ENDPOINT"},
 		{"call billing.quote {} {}", "quote it"},
 		{"call billing.quote {", "is not JSON"},
+		{"call billing.quote --all --instance b1", "none of the others can be"},
 		{"services a b", "at most one SERVICE"},
 		{"completion tcsh", `invalid argument "tcsh"`},
 		{"publish --data 1", "needs a TYPE"},
