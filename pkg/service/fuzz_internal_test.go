@@ -89,3 +89,27 @@ func FuzzErrorText(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAnsweredBy: whatever a reply gives as its instance, what is remembered of
+// it is one token of a subject, and not a reserved one.
+func FuzzAnsweredBy(f *testing.F) {
+	for _, s := range []string{"b1", "*", "a.b", "all", "cancel", "a b", "x\r\nPUB y 0", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		var a Affinity
+		r := Request{Service: "a", Endpoint: "b", same: &a}
+		if _, err := (&Client{}).result(&r, &nats.Msg{Header: nats.Header{HeaderInstance: {name}}, Data: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+		got := a.Instance()
+		if got == "" {
+			return
+		}
+		if got != name || got == instanceAll || got == cancelToken || strings.ContainsFunc(got, func(c rune) bool {
+			return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-'
+		}) {
+			t.Fatalf("%q is remembered as %q", name, got)
+		}
+	})
+}
