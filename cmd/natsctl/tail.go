@@ -133,16 +133,11 @@ func startAt(since string, now time.Time) (jetstream.OrderedConsumerConfig, erro
 }
 
 // eventFilter is what --type and --key ask for: as subjects, which the server
-// filters by, and the key itself, since a subject may carry only its hash.
+// filters by, and the key itself where subjects cannot tell.
 type eventFilter struct {
 	subjects []string
-	key      string
+	key      string // to be compared; empty where the subjects decide
 }
-
-// maxTypeParts bounds the parts of a type for which the server finds a key in
-// types of any number of parts: NATS has no wildcard for "some parts, then
-// this one", so that each number of them is a filter of its own.
-const maxTypeParts = 16
 
 func tailFilter(ns subject.Namespace, o tailOptions) (eventFilter, error) {
 	pattern := o.typ
@@ -153,43 +148,19 @@ func tailFilter(ns subject.Namespace, o tailOptions) (eventFilter, error) {
 	if err != nil {
 		return eventFilter{}, usagef("--type: %w", err)
 	}
-	f := eventFilter{subjects: []string{all}, key: o.key}
-	if o.key != "" {
-		f.subjects = keyedSubjects(all, o.key)
+	if o.key == "" {
+		return eventFilter{subjects: []string{all}}, nil
 	}
-	return f, nil
-}
-
-// keyedSubjects narrows the subjects of a type pattern to one key.
-func keyedSubjects(all, key string) []string {
-	token := subject.Token(key)
-	if len(token) > subject.MaxLen/4 {
-		return []string{all} // may be hashed, which depends on the type: filtered here
+	subjects, exact := subject.Keyed(all, o.key)
+	if exact {
+		return eventFilter{subjects: subjects}, nil
 	}
-	token = subject.Key(key, subject.MaxLen)
-	base, family := cutSuffix(all, ">")
-	if !family {
-		base, _ = cutSuffix(all, "*")
-		return []string{base + token}
-	}
-	subjects := make([]string, 0, maxTypeParts)
-	for range maxTypeParts {
-		base += "*."
-		subjects = append(subjects, base+token)
-	}
-	return subjects
-}
-
-func cutSuffix(s, suffix string) (string, bool) {
-	if len(s) >= len(suffix) && s[len(s)-len(suffix):] == suffix {
-		return s[:len(s)-len(suffix)], true
-	}
-	return s, false
+	return eventFilter{subjects: subjects, key: o.key}, nil
 }
 
 // passes looks at the key where the subject did not decide.
 func (f *eventFilter) passes(m jetstream.Msg) bool {
-	if f.key == "" || len(subject.Token(f.key)) <= subject.MaxLen/4 {
+	if f.key == "" {
 		return true
 	}
 	e, err := readEvent(m)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agner-go/agner/internal/deadletter"
+	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/service"
 )
 
@@ -225,7 +225,11 @@ func (d *demo) showFix(ctx context.Context, placed []placed, letter *deadletter.
 		return err
 	}
 	d.tell.say("billing %s knows the yen: %s start, %s drain and stop", billingFixed, names(fixed), names(old))
-	replayed, err := deadletter.Replay(ctx, d.js, "", letter.Sequence)
+	letters, err := deadletter.New(d.js, deadletter.Config{Logger: d.log})
+	if err != nil {
+		return err
+	}
+	replayed, err := letters.ReplayOne(ctx, letter.Sequence)
 	if err != nil {
 		return err
 	}

@@ -2,138 +2,19 @@ package deadletter_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/agner-go/agner/internal/deadletter"
-	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/internal/testserver"
 	"github.com/agner-go/agner/pkg/consume"
+	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/envelope"
-	"github.com/agner-go/agner/pkg/publish"
 )
-
-const wait = 20 * time.Second
-
-const orderType = "shop.order.placed.v1"
-
-// group is a consumer group whose handler fails as long as broken says so, and
-// that keeps what it handled.
-type group struct {
-	mu      sync.Mutex
-	broken  error
-	handled []envelope.Raw
-	runs    int
-}
-
-func (g *group) handle(_ context.Context, e envelope.Raw) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.runs++
-	if g.broken != nil {
-		return g.broken
-	}
-	e.Data = bytes.Clone(e.Data)
-	g.handled = append(g.handled, e)
-	return nil
-}
-
-func (g *group) repair() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.broken = nil
-}
-
-func (g *group) events() []envelope.Raw {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return append([]envelope.Raw(nil), g.handled...)
-}
-
-// subscribe runs the group until the test ends.
-func subscribe(t *testing.T, js jetstream.JetStream, ns subject.Namespace, name string, broken error) *group {
-	t.Helper()
-	g := &group{broken: broken}
-	c, err := consume.New(js, consume.Config{
-		Group: name, Namespace: string(ns), AckWait: time.Second, DrainTimeout: 5 * time.Second,
-		MaxAttempts: 1, Logger: slog.New(slog.DiscardHandler),
-	}, consume.OnEvent(orderType, g.handle))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("group %s: %v", name, err)
-		}
-	})
-	return g
-}
-
-// place publishes one order.
-func place(t *testing.T, js jetstream.JetStream, ns subject.Namespace, id string, data []byte) {
-	t.Helper()
-	p, err := publish.New(js, publish.Config{Source: "/test", Namespace: string(ns)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := p.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}()
-	_, err = p.PublishRaw(t.Context(), envelope.Raw{
-		Attributes: envelope.Attributes{
-			ID: id, Type: orderType, Key: "o 1", Source: "/test", DataContentType: "application/json",
-			Extensions: []envelope.Extension{{Name: "shop", Value: "zürich"}},
-		},
-		Data: data,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// letters waits until DEAD holds n letters and returns them.
-func letters(t *testing.T, js jetstream.JetStream, ns subject.Namespace, n int) []*deadletter.Letter {
-	t.Helper()
-	var found []*deadletter.Letter
-	testserver.Eventually(t, wait, func() error {
-		dead, err := js.Stream(t.Context(), ns.Stream(stream.DeadName))
-		if err != nil {
-			return err
-		}
-		state := dead.CachedInfo().State
-		if state.Msgs != uint64(n) {
-			return fmt.Errorf("DEAD holds %d messages", state.Msgs)
-		}
-		found = nil
-		for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
-			l, err := deadletter.Read(t.Context(), js, ns, seq)
-			if errors.Is(err, deadletter.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			found = append(found, l)
-		}
-		return nil
-	}, "want %d dead letters", n)
-	return found
-}
 
 func TestReplayReachesTheOneSubscription(t *testing.T) {
 	t.Parallel()
@@ -151,12 +32,19 @@ func TestReplayReachesTheOneSubscription(t *testing.T) {
 				l.Origin.Sequence != 1 || l.Origin.Stream != ns.Stream("EVENTS") || l.First.IsZero() {
 				t.Errorf("letter is %+v", l)
 			}
+			if l.Type != orderType || l.Key != "o 1" || l.EventID != "e-1" || l.Source != "/test" || l.Size != 18 || l.Data != nil {
+				t.Errorf("letter in the list is %+v", l)
+			}
+			l, err := client(t, js, ns).Get(t.Context(), l.Sequence)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if e, err := l.Event(); err != nil || e.ID != "e-1" {
 				t.Errorf("event of the letter is %+v, %v", e, err)
 			}
 
 			billing.repair()
-			r, err := deadletter.Replay(t.Context(), js, ns, l.Sequence)
+			r, err := client(t, js, ns).ReplayOne(t.Context(), l.Sequence)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,7 +64,7 @@ func TestReplayReachesTheOneSubscription(t *testing.T) {
 			if n := len(notify.events()); n != 1 {
 				t.Errorf("notify handled %d events, want the one original", n)
 			}
-			if _, err := deadletter.Replay(t.Context(), js, ns, l.Sequence); !errors.Is(err, deadletter.ErrNotFound) {
+			if _, err := client(t, js, ns).ReplayOne(t.Context(), l.Sequence); !errors.Is(err, deadletter.ErrNotFound) {
 				t.Errorf("second replay: %v, want ErrNotFound", err)
 			}
 		})
@@ -189,8 +77,8 @@ func TestReplayThatFailsAgainIsANewLetter(t *testing.T) {
 	subscribe(t, js, "", "billing", errors.New("still broken"))
 	place(t, js, "", "e-1", []byte(`{}`))
 	first := letters(t, js, "", 1)[0]
-	for round := 1; round <= 3; round++ {
-		if _, err := deadletter.Replay(t.Context(), js, "", letters(t, js, "", 1)[0].Sequence); err != nil {
+	for round := 1; round <= 5; round++ {
+		if _, err := client(t, js, "").ReplayOne(t.Context(), letters(t, js, "", 1)[0].Sequence); err != nil {
 			t.Fatal(err)
 		}
 		var l *deadletter.Letter
@@ -200,6 +88,10 @@ func TestReplayThatFailsAgainIsANewLetter(t *testing.T) {
 		}, "letter of round %d", round)
 		if l.Origin != first.Origin || !l.First.Equal(first.First) {
 			t.Errorf("round %d: letter is %+v, want the origin of %+v", round, l, first)
+		}
+		if n := len(l.History); n != min(round, 4) || l.History[n-1].Round != round-1 || l.History[n-1].Error != "still broken" ||
+			l.History[n-1].Reason != deadletter.ReasonExhausted || l.History[n-1].Attempts != 1 || l.History[n-1].At.IsZero() {
+			t.Errorf("round %d: history is %+v", round, l.History)
 		}
 	}
 }
@@ -216,16 +108,18 @@ func TestReplayInterruptedStoresOnce(t *testing.T) {
 
 	p := testserver.StartProxy(t, s.URL())
 	fault := p.Inject(testserver.Fault{Match: testserver.Published("$JS.API.STREAM.MSG.DELETE.DEAD"), Action: testserver.CutBefore})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if _, err := deadletter.Replay(ctx, p.JetStream(t), "", l.Sequence); err == nil || !strings.Contains(err.Error(), "replay it again") {
+	cut, err := jetstream.New(p.JetStream(t).Conn(), jetstream.WithDefaultTimeout(300*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client(t, cut, "").ReplayOne(t.Context(), l.Sequence); err == nil || !strings.Contains(err.Error(), "run this again") {
 		t.Fatalf("interrupted replay: %v", err)
 	}
 	testserver.Eventually(t, wait, func() bool { return len(billing.events()) == 1 }, "billing handles it")
 	letters(t, js, "", 1)
 	fault.Remove()
 
-	r, err := deadletter.Replay(t.Context(), js, "", l.Sequence)
+	r, err := client(t, js, "").ReplayOne(t.Context(), l.Sequence)
 	if err != nil || !r.Repeated {
 		t.Fatalf("second replay: %+v, %v, want it to find the first", r, err)
 	}
@@ -259,7 +153,7 @@ func TestReplayFetchesAnOmittedBody(t *testing.T) {
 		t.Fatalf("letter omits %q and has %d bytes, want it without its body", l.Omitted, len(l.Data))
 	}
 	billing.repair()
-	if _, err := deadletter.Replay(t.Context(), js, "", l.Sequence); err != nil {
+	if _, err := client(t, js, "").ReplayOne(t.Context(), l.Sequence); err != nil {
 		t.Fatal(err)
 	}
 	testserver.Eventually(t, wait, func() bool { return len(billing.events()) == 1 }, "billing handles it")
@@ -271,7 +165,7 @@ func TestReplayFetchesAnOmittedBody(t *testing.T) {
 func TestReplayRefuses(t *testing.T) {
 	t.Parallel()
 	js := testserver.Start(t).JetStream(t)
-	if _, err := deadletter.Replay(t.Context(), js, "", 1); !errors.Is(err, jetstream.ErrStreamNotFound) {
+	if _, err := client(t, js, "").ReplayOne(t.Context(), 1); !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Errorf("without a stream: %v", err)
 	}
 	subscribe(t, js, "", "billing", errors.New(strings.Repeat("ü", 500)))
@@ -301,10 +195,10 @@ func TestReplayRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := deadletter.Replay(t.Context(), js, "", ack.Sequence); !errors.Is(err, c.want) {
+		if _, err := client(t, js, "").ReplayOne(t.Context(), ack.Sequence); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if _, err := deadletter.Read(t.Context(), js, "", ack.Sequence); errors.Is(err, deadletter.ErrNotFound) {
+		if _, err := client(t, js, "").Get(t.Context(), ack.Sequence); errors.Is(err, deadletter.ErrNotFound) {
 			t.Errorf("%s: the message is gone after a replay that failed", name)
 		}
 	}

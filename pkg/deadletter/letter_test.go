@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/agner-go/agner/internal/deadletter"
+	"github.com/agner-go/agner/pkg/deadletter"
 )
 
 // message is a letter as it stands in DEAD, to be changed and stored again.
