@@ -11,6 +11,7 @@ import (
 
 	"github.com/agner-go/agner/internal/group"
 	"github.com/agner-go/agner/internal/stream"
+	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/publish"
 	"github.com/agner-go/agner/pkg/service"
 )
@@ -51,12 +52,12 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &c):
 		return c.code
-	case is(err, service.ErrTarget, group.ErrTarget):
+	case is(err, service.ErrTarget, group.ErrTarget, deadletter.ErrConfig):
 		return exitUsage
 	case errors.As(err, &called):
 		return exitCodeOfCall(called.Code)
 	case is(err, jetstream.ErrStreamNotFound, jetstream.ErrConsumerNotFound, jetstream.ErrMsgNotFound,
-		stream.ErrMissing, natscontext.ErrNotFound, publish.ErrNoStream, group.ErrNotFound):
+		stream.ErrMissing, natscontext.ErrNotFound, publish.ErrNoStream, group.ErrNotFound, deadletter.ErrNotFound):
 		return exitNotFound
 	case is(err, nats.ErrNoServers, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected,
 		nats.ErrConnectionClosed, jetstream.ErrNoStreamResponse, context.DeadlineExceeded):

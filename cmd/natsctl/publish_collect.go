@@ -63,7 +63,7 @@ func (a *app) publishLines(ctx context.Context, pub *publish.Publisher, r *lineR
 		defer close(queue)
 		readErr <- r.feed(reading, pub, in, queue)
 	}()
-	c := &collector{app: a, p: a.printer(), show: a.newProgress(), stop: stop, sum: summary{Errors: []published{}}}
+	c := &collector{app: a, p: a.printer(), show: a.newProgress("published", 0), stop: stop, sum: summary{Errors: []published{}}}
 	c.run(ctx, queue)
 	select {
 	case err := <-readErr:

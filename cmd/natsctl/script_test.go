@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -56,6 +57,9 @@ func TestScripts(t *testing.T) {
 			"await":     cmdAwait,
 			"interrupt": cmdInterrupt,
 			"readme":    cmdReadme,
+			"dead":      cmdDead,
+			"ended":     cmdEnded,
+			"stored":    cmdStored,
 		},
 	})
 }
@@ -121,6 +125,34 @@ func cmdRemove(ts *testscript.TestScript, _ bool, args []string) {
 	js, err := jetstream.New(of(ts).nc)
 	ts.Check(err)
 	ts.Check(js.DeleteStream(ctx, args[0]))
+}
+
+// dead N waits until DEAD holds so many messages.
+func cmdDead(ts *testscript.TestScript, _ bool, args []string) {
+	b := of(ts)
+	js, err := jetstream.New(b.nc)
+	ts.Check(err)
+	testserver.Eventually(b.t, patience, func() error {
+		s, err := js.Stream(b.t.Context(), "DEAD")
+		if err == nil && strconv.FormatUint(s.CachedInfo().State.Msgs, 10) != args[0] {
+			err = fmt.Errorf("%d letters", s.CachedInfo().State.Msgs)
+		}
+		return err
+	}, "%s dead letters", args[0])
+}
+
+// stored STREAM prints the bodies of all messages of a stream.
+func cmdStored(ts *testscript.TestScript, _ bool, args []string) {
+	b := of(ts)
+	js, err := jetstream.New(b.nc)
+	ts.Check(err)
+	s, err := js.Stream(b.t.Context(), args[0])
+	ts.Check(err)
+	for seq := uint64(1); seq <= s.CachedInfo().State.LastSeq; seq++ {
+		m, err := s.GetMsg(b.t.Context(), seq)
+		ts.Check(err)
+		_, _ = fmt.Fprintf(ts.Stdout(), "%s\n", m.Data) // a buffer
+	}
 }
 
 // restart stops the server and starts it again on its port.
@@ -260,8 +292,13 @@ func (b *backdrop) awaitOutput(ts *testscript.TestScript, name, pattern string) 
 
 // interrupt NAME CODE sends Ctrl-C, and waits for the end with that exit code.
 func cmdInterrupt(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(of(ts).programs[args[0]].cmd.Process.Signal(syscall.SIGINT))
+	cmdEnded(ts, false, args)
+}
+
+// ended NAME CODE waits for the end with that exit code.
+func cmdEnded(ts *testscript.TestScript, _ bool, args []string) {
 	p := of(ts).programs[args[0]]
-	ts.Check(p.cmd.Process.Signal(syscall.SIGINT))
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	select {

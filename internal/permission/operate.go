@@ -26,6 +26,8 @@ func (b *builder) reader() {
 	if b.Dead {
 		b.directGet(b.ns.Stream(stream.DeadName))
 		b.follow(stream.DeadName, "dead.>")
+		// By several filters at once: a key in types of any number of parts.
+		b.api("CONSUMER.CREATE." + b.ns.Stream(stream.DeadName) + ".*")
 	}
 }
 

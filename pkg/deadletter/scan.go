@@ -14,8 +14,10 @@ import (
 // all that wait, so that two batches at once would come out of order.
 const scanBatch = 2000
 
-// scanForget is when the server removes the consumer of a scan that was killed.
-const scanForget = 30 * time.Second
+// scanForget is when the server removes the consumer of a scan that is over, or of
+// one that rests for so long, which then goes on with another: to delete it takes a
+// permission that a reader need not have.
+const scanForget = 10 * time.Second
 
 // scanTries is how often a scan goes on after a failure without any progress.
 const scanTries = 3
@@ -77,11 +79,14 @@ func (s *scan) pass(ctx context.Context, visit func(jetstream.Msg, *jetstream.Ms
 	if s.next == 1 && !s.sel.Since.IsZero() {
 		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &s.sel.Since
 	}
+	if len(s.sel.subjects) == 1 {
+		// Only this form has its filter in the subject that permissions go by.
+		cfg.FilterSubject, cfg.FilterSubjects = s.sel.subjects[0], nil
+	}
 	cons, err := s.dead.CreateConsumer(ctx, cfg)
 	if err != nil {
 		return false, fmt.Errorf("make a consumer: %w", err)
 	}
-	defer s.forget(ctx, cons.CachedInfo().Name)
 	size := scanBatch
 	if n := s.sel.Limit; n > 0 && !s.sel.byHeader() {
 		size = min(n, size)
@@ -149,11 +154,4 @@ func (s *scan) take(ctx context.Context, batch jetstream.MessageBatch, number *u
 			return got, true, nil
 		}
 	}
-}
-
-// forget removes the consumer of a scan; if that fails the server does so later.
-func (s *scan) forget(ctx context.Context, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-	defer cancel()
-	_ = s.dead.DeleteConsumer(ctx, name)
 }
