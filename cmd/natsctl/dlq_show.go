@@ -189,7 +189,7 @@ func (v *letterView) attributes() [][2]string {
 			rows = append(rows, [2]string{"time", e.Time.UTC().Format(time.RFC3339Nano)})
 		}
 		for _, x := range e.Extensions {
-			rows = append(rows, [2]string{x.Name, fmt.Sprint(x.Value)})
+			rows = append(rows, [2]string{x.Name, x.Value})
 		}
 		return slices.DeleteFunc(rows, func(r [2]string) bool { return r[1] == "" })
 	}

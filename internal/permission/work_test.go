@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/internal/control"
-	"github.com/agner-go/agner/internal/deadletter"
 	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/testserver"
 	"github.com/agner-go/agner/pkg/consume"
+	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/envelope"
 	"github.com/agner-go/agner/pkg/publish"
 	"github.com/agner-go/agner/pkg/service"
@@ -324,7 +324,19 @@ func TestWholeService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := deadletter.Replay(t.Context(), js, "", 1); err != nil {
+	letters, err := deadletter.New(js, deadletter.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// With a filter of each form: permissions go by their subjects.
+	for _, f := range []deadletter.Filter{{}, {Group: "billing"}, {Key: "o-1"}} {
+		for _, err := range letters.List(t.Context(), f) {
+			if err != nil {
+				t.Errorf("list %s: %v", f, err)
+			}
+		}
+	}
+	if _, err := letters.ReplayOne(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
 	testserver.Eventually(t, 10*time.Second, func() bool { return svc.Status().Events.Subscriptions[0].Handled == 1 }, "replayed")
