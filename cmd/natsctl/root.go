@@ -78,6 +78,7 @@ func (a *app) root() *cobra.Command {
 		a.demoCommand(), a.demoInstanceCommand(), a.devCommand(),
 		a.publishCommand(), a.tailCommand(), a.groupCommand(), a.dlqCommand(),
 		a.callCommand(), a.servicesCommand(), a.applyCommand(),
+		a.permsCommand(),
 		a.completionCommand(),
 	)
 	root.SetUsageTemplate(usageTemplate)

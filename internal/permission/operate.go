@@ -28,6 +28,7 @@ func (b *builder) reader() {
 		b.follow(stream.DeadName, "dead.>")
 		// By several filters at once: a key in types of any number of parts.
 		b.api("CONSUMER.CREATE." + b.ns.Stream(stream.DeadName) + ".*")
+		b.api("CONSUMER.DELETE." + b.ns.Stream(stream.DeadName) + ".*") // of what was made to count
 	}
 }
 
@@ -47,14 +48,19 @@ func (b *builder) follow(name, filter string) {
 }
 
 // operator is a reader of everything who acts: by admin verbs, by replay, by
-// pause and reset of groups.
+// pause and reset of groups, which may make durables anew.
 func (b *builder) operator() {
 	b.Events, b.Dead = true, true
 	b.reader()
 	b.publish(control.Subject(b.ns, control.Admin, "*", "*", "*"))
 	b.publish(b.ns.Subject("retry.*.due.>"), b.ns.Subject("fleet.admin.>"))
-	b.api("STREAM.MSG.DELETE." + b.ns.Stream(stream.DeadName))
-	b.api("CONSUMER.PAUSE.*.*")
+	for _, request := range []string{"STREAM.MSG.DELETE.*", "DIRECT.GET.*", "CONSUMER.PAUSE.*.*", "CONSUMER.RESET.*.*"} {
+		b.api(request)
+	}
+	events := b.ns.Stream(stream.EventsName)
+	b.api("CONSUMER.CREATE." + events + ".*") // to find the sequence of a time, over all subjects
+	b.api("CONSUMER.DELETE." + events + ".*")
+	b.publish(stream.KVSubject(b.ns.Stream(stream.PositionsName), "*"))
 }
 
 // deployer makes what is missing, and can neither change nor remove what is

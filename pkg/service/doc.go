@@ -50,6 +50,14 @@
 // reverse order, and what was published is waited for. Discovery answers until
 // then. Callers see no error: what this instance does not take, another does.
 //
+// # How it is looked after
+//
+// [Service.Readyz] and [Service.Healthz] answer a platform's probes.
+// Each instance answers the read verbs of docs/control.md: its state, its tree,
+// the handlers in flight with their stacks. With [Config.Admin] it takes the
+// admin verbs too: drain, pause, restart a child, set concurrency, rate and log
+// level. docs/permissions.md has what a server must allow to whom.
+//
 // # What it is not
 //
 // It is no broker of work: a call that nobody can take now fails now. Work that
