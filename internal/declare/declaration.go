@@ -270,7 +270,7 @@ func within(ns subject.Namespace, what, name string) error {
 	if name == "" || strings.ContainsAny(name, " .*>/\\\t\r\n") {
 		return fmt.Errorf("%w: %q is no name of a %s", ErrDeclaration, name, what)
 	}
-	if !strings.HasPrefix(name, ns.Stream("")) {
+	if !strings.HasPrefix(strings.TrimPrefix(name, stream.KVStream("")), ns.Stream("")) {
 		return fmt.Errorf("%w: %s %s is not in namespace %s", ErrDeclaration, what, name, ns)
 	}
 	return nil

@@ -101,6 +101,9 @@ func (i durableItem) create(ctx context.Context, p *Planner) error {
 	}
 	return i.make(ctx, p, config, func(made *jetstream.ConsumerInfo) error {
 		_, _, err := positions.Raise(ctx, config.Durable, created, func() (*jetstream.ConsumerInfo, error) { return made, nil })
+		if errors.Is(err, position.ErrResetUnfinished) {
+			return nil // who resets the group writes it
+		}
 		return err
 	})
 }

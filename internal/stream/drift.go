@@ -35,6 +35,7 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 	if w, h := sources(want), sources(have); lacks(w, h) {
 		diff("sources", w, h)
 	}
+	diff("subject_transform", transform(want), transform(have))
 	diff("retention", want.Retention, have.Retention)
 	diff("max_age", want.MaxAge, have.MaxAge)
 	diff("duplicate_window", want.Duplicates, have.Duplicates)
@@ -61,6 +62,14 @@ func Drift(want, have jetstream.StreamConfig) []Difference {
 		diff("max_bytes", limit(want.MaxBytes), limit(have.MaxBytes))
 	}
 	return out
+}
+
+// transform names what a stream does to the subjects that are published to it.
+func transform(c jetstream.StreamConfig) string {
+	if c.SubjectTransform == nil {
+		return "none"
+	}
+	return c.SubjectTransform.Source + " as " + c.SubjectTransform.Destination
 }
 
 // lacks tells whether have misses any of want.

@@ -216,6 +216,7 @@ func TestDrift(t *testing.T) {
 		"subject gone":     {stream.Events(""), func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] }, []string{"subjects"}},
 		"source gone":      {stream.Events(""), func(c *jetstream.StreamConfig) { c.Sources = nil }, []string{"sources"}},
 		"source elsewhere": {stream.Events(""), moveSource, []string{"sources"}},
+		"partitions":       {stream.Inbox("", "carts", 64), repartition, []string{"subject_transform"}},
 		"retention":        {stream.Events(""), func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, []string{"retention"}},
 		"no window":        {stream.Events(""), func(c *jetstream.StreamConfig) { c.Duplicates = 0 }, []string{"duplicate_window"}},
 		"eats a key":       {stream.Events(""), func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }, []string{"max_msgs_per_subject"}},
@@ -250,6 +251,10 @@ func moveSource(c *jetstream.StreamConfig) {
 	moved := *c.Sources[0]
 	moved.SubjectTransforms = []jetstream.SubjectTransformConfig{{Source: "scheduled.due.>", Destination: "elsewhere.>"}}
 	c.Sources = []*jetstream.StreamSource{&moved}
+}
+
+func repartition(c *jetstream.StreamConfig) {
+	c.SubjectTransform = stream.Inbox("", "carts", 32).SubjectTransform
 }
 
 func replicated(c jetstream.StreamConfig) jetstream.StreamConfig {

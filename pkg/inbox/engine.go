@@ -71,9 +71,7 @@ func newEngine(ctx context.Context, in *Inbox) (*engine, error) {
 	if in.cfg.StateVersion > 0 {
 		e.values.version = []string{strconv.Itoa(in.cfg.StateVersion)}
 	}
-	pr := &stream.Provisioner{JS: in.js, Replicas: in.cfg.Replicas, Durability: in.cfg.Durability, Bind: !in.cfg.provision(), Logger: in.cfg.Logger}
-	if err := pr.Ensure(ctx, stream.Scheduled(in.ns), stream.Events(in.ns), stream.Dead(in.ns),
-		stream.State(in.ns, in.cfg.Name), stream.Inbox(in.ns, in.cfg.Name, in.cfg.Partitions)); err != nil {
+	if err := in.provisioner().Ensure(ctx, in.shapes()...); err != nil {
 		return nil, err
 	}
 	if err := e.look(ctx); err != nil {
@@ -81,7 +79,7 @@ func newEngine(ctx context.Context, in *Inbox) (*engine, error) {
 	}
 	var err error
 	e.bucket, err = presence.Open(ctx, in.js, presence.Config{
-		Name: leasesName, Description: "Agner: instances of inboxes", Namespace: in.ns,
+		Name: leasesName, Description: leasesDescription, Namespace: in.ns,
 		TTL: in.cfg.LeaseTTL, Bind: !in.cfg.provision(), Replicas: in.cfg.Replicas, Logger: in.cfg.Logger,
 	})
 	if err != nil {
@@ -92,7 +90,10 @@ func newEngine(ctx context.Context, in *Inbox) (*engine, error) {
 }
 
 // leasesName is the bucket of the leases of all inboxes' instances.
-const leasesName = "AGNER_INBOXES"
+const (
+	leasesName        = "AGNER_INBOXES"
+	leasesDescription = "Agner: instances of inboxes"
+)
 
 // look reads what must be known of the streams, and checks the partitions.
 func (e *engine) look(ctx context.Context) error {
