@@ -38,6 +38,10 @@ func Inbox(ns subject.Namespace, name string, partitions int) jetstream.StreamCo
 		MaxConsumers: maxConsumers,
 		Sources: []*jetstream.StreamSource{{
 			Name: StateName(ns, name),
+			// A server that has lost its place in the source begins here, and
+			// owners skip what they have handled. Without a start it would
+			// begin at the time of the mailbox's last message, and lose some.
+			OptStartSeq: 1,
 			SubjectTransforms: []jetstream.SubjectTransformConfig{
 				{Source: s.AllSent(), Destination: s.Partitioned(partitions)},
 				{Source: s.AllDue(), Destination: s.Partitioned(partitions)},

@@ -111,3 +111,8 @@ func bounded(s string, most int) string {
 }
 
 func escapeKey(key string) string { return envelope.EscapeHeader(strings.ToValidUTF8(key, "\uFFFD")) }
+
+func unescapeKey(value string) string {
+	key, _ := envelope.UnescapeHeader(value)
+	return key
+}

@@ -77,6 +77,9 @@ func newEngine(ctx context.Context, in *Inbox) (*engine, error) {
 	if err := e.look(ctx); err != nil {
 		return nil, err
 	}
+	if err := e.source(ctx); err != nil {
+		return nil, err
+	}
 	var err error
 	e.bucket, err = presence.Open(ctx, in.js, presence.Config{
 		Name: leasesName, Description: leasesDescription, Namespace: in.ns,

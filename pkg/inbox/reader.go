@@ -43,6 +43,7 @@ type reader struct {
 	ch     chan *nats.Msg
 	bytes  int64
 
+	pending   uint64 // messages that were there when the reader was made
 	delivered uint64 // count of the last message, by the consumer
 	waiting   int    // messages asked for and not received
 	timer     *time.Timer
@@ -68,7 +69,7 @@ func newReader(ctx context.Context, js jetstream.JetStream, api, stream string, 
 		js: js, nc: nc, stream: stream, name: c.CachedInfo().Name, inbox: nc.NewInbox(),
 		// Room for all that may be under way, and for statuses.
 		ch:    make(chan *nats.Msg, 2*readBatch+64),
-		bytes: max(readBytes, nc.MaxPayload()+64<<10),
+		bytes: max(readBytes, nc.MaxPayload()+64<<10), pending: c.CachedInfo().NumPending,
 	}
 	r.ask = api + "CONSUMER.MSG.NEXT." + stream + "." + r.name
 	if r.sub, err = nc.ChanSubscribe(r.inbox, r.ch); err != nil {

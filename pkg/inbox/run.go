@@ -52,6 +52,9 @@ type run struct {
 	// seq is the sequence of the stored cursor: of the committer.
 	seq       uint64
 	committed atomic.Uint64 // position
+	// sourcedState is the greatest sequence of the state's stream that was
+	// brought by its source and committed.
+	sourcedState atomic.Uint64
 }
 
 func (e *engine) newRun(part int, at cursor, seq uint64) *run {
@@ -443,6 +446,7 @@ func (r *run) landed(w *work, seq uint64) {
 	r.seq = seq
 	r.flying = false
 	r.committed.Store(w.cursor.Position)
+	r.sourcedState.Store(w.cursor.Origins[r.e.stateOrigin])
 	for _, ent := range w.states {
 		ent.writing, ent.proven = false, true
 	}

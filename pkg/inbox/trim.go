@@ -9,10 +9,16 @@ import (
 const trimEvery = 5 * time.Second
 
 // trim removes messages that are committed from the mailbox, and outputs that
-// are relayed from the state, until ctx ends.
+// are relayed from the state, until ctx ends. It also looks whether the mailbox
+// still sources what this program subscribes to.
 func (e *engine) trim(ctx context.Context) {
+	var sent uint64
 	mail, outs := map[int]uint64{}, map[int]uint64{}
 	for pause(ctx, trimEvery) {
+		if err := e.source(ctx); err != nil {
+			e.log.Warn("sources of the mailbox cannot be checked", "error", err)
+		}
+		e.trimSent(ctx, &sent)
 		for _, r := range e.snapshot() {
 			if done := r.committed.Load(); done > mail[r.part] {
 				if err := purge(ctx, e.nc, e.api, e.mailStream, e.in.subjects.PartitionMail(r.part), done+1); err != nil {
@@ -30,4 +36,24 @@ func (e *engine) trim(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// trimSent removes messages between entities, and fired timers, that the mailbox
+// has sourced: it does so in order, so whatever one partition has handled proves
+// it for all before.
+func (e *engine) trimSent(ctx context.Context, sent *uint64) {
+	var done uint64
+	for _, r := range e.snapshot() {
+		done = max(done, r.sourcedState.Load())
+	}
+	if done <= *sent {
+		return
+	}
+	for _, filter := range []string{e.in.subjects.AllSent(), e.in.subjects.AllDue()} {
+		if err := purge(ctx, e.nc, e.api, e.stateStream, filter, done+1); err != nil {
+			e.log.Debug("sent messages are not trimmed", "error", err)
+			return
+		}
+	}
+	*sent = done
 }
