@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/internal/testserver"
+	"github.com/agner-go/agner/pkg/envelope"
 	"github.com/agner-go/agner/pkg/inbox"
 	"github.com/agner-go/agner/pkg/publish"
 )
@@ -125,4 +126,43 @@ func client(t *testing.T, js jetstream.JetStream) *inbox.Client {
 func eventually(t *testing.T, cond func() error) {
 	t.Helper()
 	testserver.Eventually(t, wait, cond, "condition did not come true")
+}
+
+// numbered are events that carry a number, from 0 for each entity.
+type numbered interface {
+	envelope.Payload
+	number() int
+}
+
+func (o orderPlaced) number() int { return o.N }
+
+// ordered checks the order of numbered events.
+func ordered[T numbered](opts ...inbox.Option) inbox.Handler {
+	return inbox.On(func(_ context.Context, tx *inbox.Tx[cart], e envelope.Event[T]) error {
+		if e.Data.number() != tx.State.Items {
+			tx.State.Wrong++
+		}
+		tx.State.Items++
+		return nil
+	}, opts...)
+}
+
+// eventsTo publishes domain events.
+func eventsTo(t *testing.T, js jetstream.JetStream) func(envelope.Payload) {
+	t.Helper()
+	pub, err := publish.New(js, publish.Config{Source: "/test", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pub.Close(context.Background()); err != nil {
+			t.Errorf("close publisher: %v", err)
+		}
+	})
+	return func(p envelope.Payload) {
+		t.Helper()
+		if _, err := pub.Publish(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
