@@ -40,9 +40,12 @@ const (
 // last; the others stand before it, in order. A single message needs no batch,
 // which spares the server its staging. After an error that is not the server's
 // the messages may have been stored.
-func publishBatch(ctx context.Context, nc *nats.Conn, msgs []*nats.Msg) (uint64, error) {
+func (s server) publishBatch(ctx context.Context, msgs []*nats.Msg) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
+	ctx, unbind := s.link.bind(ctx)
+	defer unbind()
+	nc := s.nc
 	if !nc.IsConnected() {
 		return 0, nats.ErrDisconnected // and not into the client's buffer, to be sent who knows when
 	}

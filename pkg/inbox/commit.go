@@ -98,7 +98,7 @@ func (c *committer) commit(ctx context.Context, shares []share) {
 		for _, s := range shares {
 			msgs = c.e.commitMessages(s.r, s.w, msgs)
 		}
-		seq, err := publishBatch(ctx, c.e.nc, msgs)
+		seq, err := c.e.server.publishBatch(ctx, msgs)
 		switch {
 		case err == nil:
 			c.e.counters.commits.Add(1)
@@ -163,7 +163,7 @@ func (c *committer) inspect(ctx context.Context, shares []share) []share {
 	found := make([]finding, 0, len(shares))
 	stored, fenced := 0, 0
 	for _, s := range shares {
-		m, err := last(ctx, c.e.nc, c.e.api, c.e.stateStream, c.e.in.subjects.Cursor(s.r.part))
+		m, err := c.e.server.last(ctx, c.e.stateStream, c.e.in.subjects.Cursor(s.r.part))
 		if err != nil {
 			return shares // asked again with the next refusal
 		}

@@ -23,7 +23,8 @@ type engine struct {
 	in  *Inbox
 	nc  *nats.Conn
 	log *slog.Logger
-	api string
+
+	server server
 
 	mailStream, stateStream, eventsStream string
 	mailCreated, stateCreated             int64  // creation of the streams
@@ -62,7 +63,8 @@ type counters struct {
 // newEngine makes what is missing and looks at what is there.
 func newEngine(ctx context.Context, in *Inbox) (*engine, error) {
 	e := &engine{
-		in: in, nc: in.nc, log: in.cfg.Logger.With("inbox", in.cfg.Name, "instance", in.cfg.Instance), api: apiPrefix(in.js),
+		in: in, nc: in.nc, log: in.cfg.Logger.With("inbox", in.cfg.Name, "instance", in.cfg.Instance),
+		server:     newServer(in.js, newLink(in.nc)),
 		mailStream: stream.InboxName(in.ns, in.cfg.Name), stateStream: stream.StateName(in.ns, in.cfg.Name),
 		eventsStream: in.ns.Stream(stream.EventsName),
 		values:       values{rollup: []string{rollupSubject}, one: []string{"1"}},
@@ -159,6 +161,7 @@ func (e *engine) run(ctx context.Context, ready func()) error {
 	e.base, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer e.stop()
 	var background sync.WaitGroup
+	background.Go(func() { e.server.link.watch(e.base) })
 	background.Go(func() { e.committer.run(e.base) })
 	background.Go(func() { e.relay.run(e.base) })
 	background.Go(func() { e.trim(e.base) })
@@ -212,7 +215,7 @@ func (e *engine) cacheShare() int {
 // that another live instance runs it.
 func (e *engine) claim(ctx context.Context, part int, busy func(owner string) bool) (*run, error) {
 	subj := e.in.subjects.Cursor(part)
-	m, err := last(ctx, e.nc, e.api, e.stateStream, subj)
+	m, err := e.server.last(ctx, e.stateStream, subj)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +231,7 @@ func (e *engine) claim(ctx context.Context, part int, busy func(owner string) bo
 		return nil, errBusy
 	}
 	next := before.claimed(e.in.cfg.Instance, e.mailCreated)
-	claimed, err := publishBatch(ctx, e.nc, []*nats.Msg{{
+	claimed, err := e.server.publishBatch(ctx, []*nats.Msg{{
 		Subject: subj,
 		Header:  nats.Header{headerExpected: {strconv.FormatUint(seq, 10)}, headerRollup: e.values.rollup},
 		Data:    next.encode(),

@@ -136,7 +136,7 @@ func (e *engine) loadEntity(ctx context.Context, key, token string) (*entity, er
 		ent.proven = true // there is nothing to be wrong about
 		return ent, nil
 	}
-	m, err := last(ctx, e.nc, e.api, e.stateStream, e.in.subjects.Entity(token))
+	m, err := e.server.last(ctx, e.stateStream, e.in.subjects.Entity(token))
 	if err != nil || m == nil {
 		return ent, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -22,26 +23,27 @@ func TestLostAnswers(t *testing.T) {
 	eventually(t, owns(in, 8))
 	to := client(t, s.JetStream(t))
 	stop := feed(t, to, 16)
-	for _, f := range []testserver.Fault{
+	faults := []testserver.Fault{
 		{Match: testserver.Published("state.carts.>"), Nth: 40, Action: testserver.Drop},
-		{Match: testserver.Published("state.carts.>"), Nth: 30, Action: testserver.CutBefore},
-		{Match: testserver.Published("events.>"), Nth: 20, Action: testserver.CutAfter},
 		{Match: testserver.Answered("state.carts.>"), Nth: 3, Action: testserver.CutAfter},
-		{Match: testserver.Answered("relay.>"), Nth: 1, Action: testserver.CutBefore},
-		{Match: testserver.Answered("events.>"), Nth: 2, Action: testserver.CutBefore},
 		{Match: testserver.Answered("state.carts.>"), Nth: 2, Action: testserver.CutBefore},
-		{Match: testserver.Delivered("inbox.carts.>"), Nth: 5, Action: testserver.Drop},
-	} {
-		if f.Action == testserver.Drop && f.Nth == 40 {
-			continue // a batch that is never complete takes ten seconds to be given up
-		}
+		{Match: testserver.Answered("events.>"), Nth: 2, Action: testserver.CutBefore},
+	}
+	if os.Getenv("AGNER_LONG") != "" {
+		faults = append(
+			faults,
+			testserver.Fault{Match: testserver.Published("state.carts.>"), Nth: 30, Action: testserver.CutBefore},
+			testserver.Fault{Match: testserver.Published("events.>"), Nth: 20, Action: testserver.CutAfter},
+			testserver.Fault{Match: testserver.Answered("state.carts.>"), Nth: 1, Action: testserver.Drop},
+			testserver.Fault{Match: testserver.Delivered("inbox.carts.>"), Nth: 5, Action: testserver.Drop},
+		)
+	}
+	for _, f := range faults {
 		hit := p.Inject(f)
 		select {
 		case <-hit.Hit():
 		case <-time.After(wait):
-			if f.Nth != 1 {
-				t.Errorf("fault %+v did not hit", f)
-			}
+			t.Errorf("fault %+v did not hit", f)
 		}
 		hit.Remove()
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	lookEvery = 100 * time.Millisecond // at the bucket of leases
+	lookEvery = 100 * time.Millisecond // at what is to be done
 	patience  = 3 * time.Second        // with a partition whose target does not take it
 )
 
@@ -44,6 +44,7 @@ type owner struct {
 	leaving bool
 
 	mu       sync.Mutex
+	seen     map[string]presence.Entry // the leases, by key
 	claiming map[int]bool
 	work     sync.WaitGroup // claims, and goroutines of runs
 }
@@ -52,6 +53,7 @@ func newOwner(e *engine) *owner {
 	return &owner{
 		e: e, key: e.in.cfg.Name + "." + e.in.cfg.Instance,
 		free: map[int]time.Duration{}, busy: map[int]time.Duration{}, shuns: map[int]time.Duration{}, claiming: map[int]bool{},
+		seen: map[string]presence.Entry{},
 	}
 }
 
@@ -59,6 +61,7 @@ func (o *owner) now() time.Duration { return time.Duration(o.e.clock()) }
 
 // run owns partitions until ctx ends, then hands all over.
 func (o *owner) run(ctx context.Context, ready func()) error {
+	o.work.Go(func() { o.watch(o.e.base) })
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	once := sync.OnceFunc(ready)
@@ -75,6 +78,33 @@ func (o *owner) run(ctx context.Context, ready func()) error {
 	return o.drain(ctx)
 }
 
+// watch keeps what is known of the leases, until ctx ends.
+func (o *owner) watch(ctx context.Context) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		o.mu.Lock()
+		known := slices.Collect(maps.Values(o.seen))
+		o.mu.Unlock()
+		for change, err := range o.e.bucket.Watch(ctx, o.e.in.cfg.Name+".*", known...) {
+			if err != nil {
+				o.e.log.Debug("leases cannot be watched yet", "error", err)
+				break
+			}
+			wait = 50 * time.Millisecond
+			o.mu.Lock()
+			if change.Kind == presence.Down {
+				delete(o.seen, change.Entry.Key)
+			} else {
+				o.seen[change.Entry.Key] = change.Entry
+			}
+			o.mu.Unlock()
+			o.e.wake()
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
 // step looks and acts once. It reports whether the instance has its lease.
 func (o *owner) step(ctx context.Context) bool {
 	o.reap()
@@ -82,13 +112,9 @@ func (o *owner) step(ctx context.Context) bool {
 	if !o.keep(ctx) {
 		return false
 	}
-	if err := o.look(ctx); err != nil {
-		if ctx.Err() == nil {
-			o.e.log.Debug("leases cannot be read; what is owned stays owned", "error", err)
-		}
-		return true
+	if o.look() {
+		o.act(ctx)
 	}
-	o.act(ctx)
 	return true
 }
 
@@ -135,12 +161,13 @@ func (o *owner) value() lease {
 	return v
 }
 
-// look reads who lives and what they own.
-func (o *owner) look(ctx context.Context) error {
-	entries, err := o.e.bucket.List(ctx, o.e.in.cfg.Name+".*")
-	if err != nil {
-		return err
-	}
+// look sorts who lives and what they own. It reports false while the watch has
+// not seen this instance's own lease: then it has not seen the others' either.
+func (o *owner) look() bool {
+	o.mu.Lock()
+	entries := slices.Collect(maps.Values(o.seen))
+	_, oriented := o.seen[o.key]
+	o.mu.Unlock()
 	members := make([]member, 0, len(entries))
 	for _, entry := range entries {
 		id := strings.TrimPrefix(entry.Key, o.e.in.cfg.Name+".")
@@ -159,7 +186,7 @@ func (o *owner) look(ctx context.Context) error {
 	}
 	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.id, b.id) })
 	o.see(members)
-	return nil
+	return oriented
 }
 
 // see notes what has changed.

@@ -28,7 +28,7 @@ func (in *Inbox) read(ctx context.Context, key string, of reflect.Type, into any
 	if of != in.state.of {
 		return fmt.Errorf("the state is of type %s, not %s: %w", in.state.of, of, ErrConfig)
 	}
-	m, err := last(ctx, in.nc, apiPrefix(in.js), stream.StateName(in.ns, in.cfg.Name), in.subjects.Entity(tokenOf(key)))
+	m, err := newServer(in.js, nil).last(ctx, stream.StateName(in.ns, in.cfg.Name), in.subjects.Entity(tokenOf(key)))
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (in *Inbox) Keys(ctx context.Context) iter.Seq2[string, error] {
 }
 
 func (in *Inbox) keys(ctx context.Context, yield func(string, error) bool) error {
-	rd, err := newReader(ctx, in.js, apiPrefix(in.js), stream.StateName(in.ns, in.cfg.Name), 1, in.subjects.Entities())
+	rd, err := newReader(ctx, newServer(in.js, nil), stream.StateName(in.ns, in.cfg.Name), 1, in.subjects.Entities())
 	if err != nil {
 		return err
 	}

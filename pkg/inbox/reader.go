@@ -33,8 +33,8 @@ type mail struct {
 // goes wrong ends in an error, after which another reader begins where the
 // caller is.
 type reader struct {
-	js     jetstream.JetStream
 	nc     *nats.Conn
+	lost   <-chan struct{} // closed with the connection that it was made by
 	stream string
 	name   string
 	ask    string // subject of requests
@@ -54,8 +54,14 @@ var (
 	errReaderSilent = errors.New("no sign of life from the server")
 )
 
-func newReader(ctx context.Context, js jetstream.JetStream, api, stream string, from uint64, filters ...string) (*reader, error) {
-	c, err := js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+func newReader(ctx context.Context, s server, stream string, from uint64, filters ...string) (*reader, error) {
+	var lost <-chan struct{}
+	if s.link != nil {
+		lost = s.link.present().Done()
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, err := s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
 		AckPolicy: jetstream.AckNonePolicy, MaxDeliver: 1,
@@ -64,14 +70,14 @@ func newReader(ctx context.Context, js jetstream.JetStream, api, stream string, 
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", stream, err)
 	}
-	nc := js.Conn()
+	nc := s.nc
 	r := &reader{
-		js: js, nc: nc, stream: stream, name: c.CachedInfo().Name, inbox: nc.NewInbox(),
+		nc: nc, lost: lost, stream: stream, name: c.CachedInfo().Name, inbox: nc.NewInbox(),
 		// Room for all that may be under way, and for statuses.
 		ch:    make(chan *nats.Msg, 2*readBatch+64),
 		bytes: max(readBytes, nc.MaxPayload()+64<<10), pending: c.CachedInfo().NumPending,
 	}
-	r.ask = api + "CONSUMER.MSG.NEXT." + stream + "." + r.name
+	r.ask = s.api + "CONSUMER.MSG.NEXT." + stream + "." + r.name
 	if r.sub, err = nc.ChanSubscribe(r.inbox, r.ch); err != nil {
 		return nil, fmt.Errorf("read %s: subscribe: %w", stream, err)
 	}
@@ -103,6 +109,8 @@ func (r *reader) take(stop <-chan struct{}, into []mail, most int) ([]mail, erro
 			}
 		case <-stop:
 			return into, nil
+		case <-r.lost:
+			return into, nats.ErrDisconnected
 		case <-r.timer.C:
 			return into, errReaderSilent
 		}

@@ -196,7 +196,7 @@ func (l *relay) recover(ctx context.Context, r *run, b *outbox) error {
 
 func (l *relay) marker(ctx context.Context, part int) (uint64, marker, error) {
 	var m marker
-	s, err := last(ctx, l.e.nc, l.e.api, l.e.eventsStream, l.e.in.subjects.Relay(part))
+	s, err := l.e.server.last(ctx, l.e.eventsStream, l.e.in.subjects.Relay(part))
 	if err != nil || s == nil {
 		return 0, m, err
 	}
@@ -216,7 +216,7 @@ func (l *relay) left(ctx context.Context, part int, from, claim uint64) ([]outpu
 	if from > claim {
 		return nil, nil
 	}
-	rd, err := newReader(ctx, l.e.in.js, l.e.api, l.e.stateStream, from, l.e.in.subjects.Outs(part), l.e.in.subjects.Cursor(part))
+	rd, err := newReader(ctx, l.e.server, l.e.stateStream, from, l.e.in.subjects.Outs(part), l.e.in.subjects.Cursor(part))
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +308,7 @@ func (l *relay) event(o output) *nats.Msg {
 // relays for the partition now.
 func (l *relay) deliver(ctx context.Context, msgs []*nats.Msg, parcels []parcel) {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		seq, err := publishBatch(ctx, l.e.nc, msgs)
+		seq, err := l.e.server.publishBatch(ctx, msgs)
 		switch {
 		case err == nil:
 			first := seq - uint64(len(msgs)) + 1

@@ -143,7 +143,7 @@ func (r *run) rest(d time.Duration) bool {
 
 // follow reads from the position on until the run is to stop or reading fails.
 func (r *run) follow() error {
-	rd, err := newReader(r.e.base, r.e.in.js, r.e.api, r.e.mailStream, r.position()+1, r.e.in.subjects.PartitionMail(r.part))
+	rd, err := newReader(r.e.base, r.e.server, r.e.mailStream, r.position()+1, r.e.in.subjects.PartitionMail(r.part))
 	if err != nil {
 		return err
 	}

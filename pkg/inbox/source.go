@@ -111,7 +111,7 @@ func (e *engine) addSources(ctx context.Context, want []string) (missing bool, e
 func (e *engine) sourced(ctx context.Context) (uint64, error) {
 	var done uint64
 	for p := range e.in.cfg.Partitions {
-		m, err := last(ctx, e.nc, e.api, e.stateStream, e.in.subjects.Cursor(p))
+		m, err := e.server.last(ctx, e.stateStream, e.in.subjects.Cursor(p))
 		if err != nil {
 			return 0, err
 		}

@@ -29,6 +29,34 @@ func apiPrefix(js jetstream.JetStream) string {
 	return o.APIPrefix
 }
 
+// server is the way to the server's streams.
+type server struct {
+	js   jetstream.JetStream
+	nc   *nats.Conn
+	api  string
+	link *link // nil for one question
+}
+
+func newServer(js jetstream.JetStream, l *link) server {
+	return server{js: js, nc: js.Conn(), api: apiPrefix(js), link: l}
+}
+
+// ask sends a request to JetStream and waits for the answer.
+func (s server) ask(ctx context.Context, verb, stream string, request []byte) (*nats.Msg, error) {
+	if !s.nc.IsConnected() {
+		return nil, nats.ErrDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	ctx, unbind := s.link.bind(ctx)
+	defer unbind()
+	m, err := s.nc.RequestWithContext(ctx, s.api+verb+"."+stream, request)
+	if err != nil && context.Cause(ctx) != nil {
+		err = context.Cause(ctx)
+	}
+	return m, err
+}
+
 // stored is a message as a stream holds it.
 type stored struct {
 	seq    uint64
@@ -38,10 +66,8 @@ type stored struct {
 
 // last reads the last message of a subject. It asks the stream's leader, never a
 // replica that may lag, and returns nil if there is none.
-func last(ctx context.Context, nc *nats.Conn, api, stream, subj string) (*stored, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	m, err := nc.RequestWithContext(ctx, api+"STREAM.MSG.GET."+stream, []byte(`{"last_by_subj":"`+subj+`"}`))
+func (s server) last(ctx context.Context, stream, subj string) (*stored, error) {
+	m, err := s.ask(ctx, "STREAM.MSG.GET", stream, []byte(`{"last_by_subj":"`+subj+`"}`))
 	if err != nil {
 		return nil, fmt.Errorf("read %s from %s: %w", subj, stream, err)
 	}
@@ -87,14 +113,12 @@ func decodeHeader(encoded string) (nats.Header, error) {
 }
 
 // purge removes what a stream holds under a filter, below a sequence.
-func purge(ctx context.Context, nc *nats.Conn, api, stream, filter string, below uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
+func (s server) purge(ctx context.Context, stream, filter string, below uint64) error {
 	req, err := json.Marshal(map[string]any{"filter": filter, "seq": below})
 	if err != nil {
 		return err
 	}
-	m, err := nc.RequestWithContext(ctx, api+"STREAM.PURGE."+stream, req)
+	m, err := s.ask(ctx, "STREAM.PURGE", stream, req)
 	if err != nil {
 		return fmt.Errorf("trim %s of %s: %w", filter, stream, err)
 	}

@@ -21,14 +21,14 @@ func (e *engine) trim(ctx context.Context) {
 		e.trimSent(ctx, &sent)
 		for _, r := range e.snapshot() {
 			if done := r.committed.Load(); done > mail[r.part] {
-				if err := purge(ctx, e.nc, e.api, e.mailStream, e.in.subjects.PartitionMail(r.part), done+1); err != nil {
+				if err := e.server.purge(ctx, e.mailStream, e.in.subjects.PartitionMail(r.part), done+1); err != nil {
 					e.log.Debug("mailbox is not trimmed", "partition", r.part, "error", err)
 					continue
 				}
 				mail[r.part] = done
 			}
 			if done := e.relay.relayed(r); done > outs[r.part] {
-				if err := purge(ctx, e.nc, e.api, e.stateStream, e.in.subjects.Outs(r.part), done+1); err != nil {
+				if err := e.server.purge(ctx, e.stateStream, e.in.subjects.Outs(r.part), done+1); err != nil {
 					e.log.Debug("outputs are not trimmed", "partition", r.part, "error", err)
 					continue
 				}
@@ -50,7 +50,7 @@ func (e *engine) trimSent(ctx context.Context, sent *uint64) {
 		return
 	}
 	for _, filter := range []string{e.in.subjects.AllSent(), e.in.subjects.AllDue()} {
-		if err := purge(ctx, e.nc, e.api, e.stateStream, filter, done+1); err != nil {
+		if err := e.server.purge(ctx, e.stateStream, filter, done+1); err != nil {
 			e.log.Debug("sent messages are not trimmed", "error", err)
 			return
 		}

@@ -225,7 +225,7 @@ func TestSendAndDelete(t *testing.T) {
 			got, err := inbox.Read[cart](t.Context(), in, key)
 			if hop == 0 {
 				if !errors.Is(err, inbox.ErrNotFound) {
-					return fmt.Errorf("%s: %+v, %v", key, got, err)
+					return fmt.Errorf("%s: %+v, %w", key, got, err)
 				}
 				return nil
 			}
