@@ -62,7 +62,7 @@ func TestGather(t *testing.T) {
 				t.Errorf("four replies came, and it went on for %v", took)
 			}
 			// Without a count the time is the end, and not an error.
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if from, _, errs = collect[int](ctx, cl, "billing.load", struct{}{}); len(from) != 4 || len(errs) != 1 {
 				t.Errorf("got %v, %v", from, errs)
@@ -87,9 +87,9 @@ func TestGatherEnds(t *testing.T) {
 	}
 	nc := srv.Connect(t)
 	cl := newClient(t, nc, service.ClientConfig{Timeout: time.Minute})
-	short := func(t *testing.T) context.Context {
+	within := func(t *testing.T, d time.Duration) context.Context {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), d)
 		t.Cleanup(cancel)
 		return ctx
 	}
@@ -102,7 +102,7 @@ func TestGatherEnds(t *testing.T) {
 		}
 	}
 	t.Run("fewer than wanted", func(t *testing.T) {
-		from, results, errs := collect[string](short(t), cl, "billing.wait", 1, service.Replies(3))
+		from, results, errs := collect[string](within(t, time.Second), cl, "billing.wait", 1, service.Replies(3))
 		if results["quick"] != "quick" || service.CodeOf(errs[""]) != service.CodeDeadlineExceeded || len(results) != 1 {
 			t.Errorf("got %v, %v, %v", from, results, errs)
 		}
@@ -150,7 +150,7 @@ func TestGatherEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = sub.Unsubscribe() }()
-		_, _, errs := collect[string](short(t), cl, "mute.ask", 1)
+		_, _, errs := collect[string](within(t, 100*time.Millisecond), cl, "mute.ask", 1)
 		if service.CodeOf(errs[""]) != service.CodeDeadlineExceeded {
 			t.Errorf("got %v", errs)
 		}

@@ -102,13 +102,13 @@ func TestRetryAfterSilence(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []service.EndpointOption
 		call []service.CallOption
+		time time.Duration
 		want service.Code // 0: it succeeds
-		runs int64
 	}{
-		"declared":     {idempotent, []service.CallOption{service.Retry(50 * time.Millisecond)}, 0, 2},
-		"shared-out":   {idempotent, []service.CallOption{service.Retry(0)}, 0, 2},
-		"not-declared": {nil, []service.CallOption{service.Retry(50 * time.Millisecond)}, service.CodeFailedPrecondition, 1},
-		"not-asked":    {idempotent, nil, service.CodeDeadlineExceeded, 1},
+		"declared":     {idempotent, []service.CallOption{service.Retry(100 * time.Millisecond)}, 5 * time.Second, 0},
+		"shared-out":   {idempotent, []service.CallOption{service.Retry(0)}, 3 * time.Second, 0},
+		"not-declared": {nil, []service.CallOption{service.Retry(100 * time.Millisecond)}, 5 * time.Second, service.CodeFailedPrecondition},
+		"not-asked":    {idempotent, nil, 300 * time.Millisecond, service.CodeDeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -121,13 +121,14 @@ func TestRetryAfterSilence(t *testing.T) {
 					}
 					return i, nil
 				}, c.opts...))
-			cl := newClient(t, srv.Connect(t), service.ClientConfig{Timeout: 900 * time.Millisecond})
+			cl := newClient(t, srv.Connect(t), service.ClientConfig{Timeout: c.time})
 			got, err := service.Call[int](t.Context(), cl, name+".work", 7, c.call...)
 			if service.CodeOf(err) != c.want || c.want == 0 && got != 7 {
 				t.Errorf("got %d, %v, want code %v", got, err, c.want)
 			}
-			if ran.Load() != c.runs {
-				t.Errorf("it ran %d times, want %d", ran.Load(), c.runs)
+			// A machine without time may give an attempt up before it has run.
+			if n := ran.Load(); c.want == 0 && n < 2 || c.want != 0 && n > 1 {
+				t.Errorf("it ran %d times", n)
 			}
 		})
 	}
