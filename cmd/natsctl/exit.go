@@ -57,7 +57,7 @@ func exitCode(err error) int {
 	case errors.As(err, &called):
 		return exitCodeOfCall(called.Code)
 	case is(err, jetstream.ErrStreamNotFound, jetstream.ErrConsumerNotFound, jetstream.ErrMsgNotFound,
-		stream.ErrMissing, natscontext.ErrNotFound, publish.ErrNoStream, group.ErrNotFound, deadletter.ErrNotFound):
+		stream.ErrMissing, natscontext.ErrNotFound, publish.ErrNoStream, publish.ErrNoSchedule, group.ErrNotFound, deadletter.ErrNotFound):
 		return exitNotFound
 	case is(err, nats.ErrNoServers, nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected,
 		nats.ErrConnectionClosed, jetstream.ErrNoStreamResponse, context.DeadlineExceeded):

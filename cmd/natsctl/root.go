@@ -76,7 +76,7 @@ func (a *app) root() *cobra.Command {
 	)
 	root.AddCommand(
 		a.demoCommand(), a.demoInstanceCommand(), a.devCommand(),
-		a.publishCommand(), a.tailCommand(), a.groupCommand(), a.dlqCommand(),
+		a.publishCommand(), a.tailCommand(), a.groupCommand(), a.scheduleCommand(), a.dlqCommand(),
 		a.callCommand(), a.servicesCommand(), a.applyCommand(),
 		a.permsCommand(),
 		a.completionCommand(),

@@ -49,6 +49,7 @@ func foreign(h nats.Header) nats.Header {
 		}
 		out[k] = vs
 	}
+	envelope.KeepFiring(out, h)
 	return out
 }
 

@@ -63,7 +63,11 @@ func unmarshal(e *Raw, msg *nats.Msg) error {
 	case binaryErr != nil:
 		return binaryErr
 	case isBinary:
-		return binary.finish(msg.Data)
+		if err := binary.finish(msg.Data); err != nil {
+			return err
+		}
+		e.ID = FiringID(e.ID, msg.Header)
+		return nil
 	}
 	return unmarshalUndeclared(e, msg.Data)
 }

@@ -95,7 +95,11 @@ func (p *Publisher) prepareBatch(ctx context.Context, f *Future, payloads []enve
 		if d.raw.ID != "" {
 			d.raw.ID += "." + strconv.Itoa(i+1)
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case d.schedule.kind != notScheduled:
+			err = fmt.Errorf("%w: a batch stands in one stream, as a whole and at once: schedule each event with Publish", ErrSchedule)
+		default:
 			err = p.complete(ctx, &d, now)
 		}
 		if err != nil {

@@ -31,9 +31,10 @@ func (o op) String() string {
 
 // draft is an event on its way to being a message.
 type draft struct {
-	raw     envelope.Raw
-	subject string
-	msg     *nats.Msg
+	raw      envelope.Raw
+	subject  string
+	msg      *nats.Msg
+	schedule schedule
 }
 
 // fromPayload makes the event of a payload.
@@ -44,7 +45,7 @@ func (p *Publisher) fromPayload(payload envelope.Payload, opts []Option) (draft,
 		return d, err
 	}
 	d.raw.Type, d.raw.Key, d.raw.DataContentType = typ, key, p.cfg.ContentType
-	applyOptions(&d.raw.Attributes, opts)
+	d.apply(opts)
 	codec := p.codec
 	if d.raw.DataContentType != p.cfg.ContentType {
 		if codec, err = p.cfg.Codecs.For(d.raw.DataContentType); err != nil {
@@ -75,7 +76,7 @@ func describe(payload envelope.Payload) (typ, key string, err error) {
 
 func fromRaw(e *envelope.Raw, opts []Option) draft {
 	d := draft{raw: envelope.Raw{Attributes: e.Attributes, Data: e.Data}}
-	applyOptions(&d.raw.Attributes, opts)
+	d.apply(opts)
 	return d
 }
 
@@ -91,37 +92,44 @@ func fromSDK(e event.Event, opts []Option) (draft, error) {
 	return fromRaw(&raw, opts), nil
 }
 
-// applyOptions goes by a copy, so that an event without options need not be on
-// the heap.
-func applyOptions(a *envelope.Attributes, opts []Option) {
+// apply goes by a copy, so that an event without options need not be on the
+// heap.
+func (d *draft) apply(opts []Option) {
 	if len(opts) == 0 {
 		return
 	}
-	s := settings{attributes: *a}
+	s := settings{attributes: d.raw.Attributes}
 	for _, opt := range opts {
 		opt(&s)
 	}
-	*a = s.attributes
+	d.raw.Attributes, d.schedule = s.attributes, s.schedule
 }
 
 // complete fills in what the event leaves open, and makes the message.
 func (p *Publisher) complete(ctx context.Context, d *draft, now time.Time) error {
 	a := &d.raw.Attributes
+	if err := d.schedule.check(); err != nil {
+		return err
+	}
+	d.schedule.fill(a)
 	if a.ID == "" {
 		a.ID = nuid.Next()
 	}
 	if a.Source == "" {
 		a.Source = p.cfg.Source
 	}
-	if a.Time.IsZero() {
+	// What is declared again must be the same again.
+	declared := d.schedule.kind == scheduledCron
+	if a.Time.IsZero() && !declared {
 		a.Time = now.UTC()
 	}
-	correlation, causation := envelope.Cause(ctx)
-	if a.CorrelationID == "" {
-		a.CorrelationID = correlation
-	}
-	if a.CausationID == "" {
-		a.CausationID = causation
+	if correlation, causation := envelope.Cause(ctx); !declared {
+		if a.CorrelationID == "" {
+			a.CorrelationID = correlation
+		}
+		if a.CausationID == "" {
+			a.CausationID = causation
+		}
 	}
 	var err error
 	if d.msg, err = envelope.Marshal(&d.raw); err != nil {
@@ -131,7 +139,12 @@ func (p *Publisher) complete(ctx context.Context, d *draft, now time.Time) error
 		return err
 	}
 	d.msg.Subject = d.subject
-	if p.propagate != nil {
+	if d.schedule.kind != notScheduled {
+		if err := p.address(d); err != nil {
+			return err
+		}
+	}
+	if p.propagate != nil && !declared {
 		p.propagate(ctx, d.msg.Header)
 	}
 	return p.checkSize(d.msg)

@@ -18,6 +18,9 @@ type Ack struct {
 	// publish of the same source and id. An event that this publish sent twice
 	// is no duplicate.
 	Duplicate bool
+	// Schedule is the id of the schedule of At, In and Cron, by which it can be
+	// cancelled; then Stream and Sequence are those of SCHEDULED. Else "".
+	Schedule string
 }
 
 // Future is the result of one PublishAsync, to be. It is safe for concurrent

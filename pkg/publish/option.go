@@ -13,7 +13,10 @@ import (
 type Option func(*settings)
 
 // settings is what options change.
-type settings struct{ attributes envelope.Attributes }
+type settings struct {
+	attributes envelope.Attributes
+	schedule   schedule
+}
 
 // WithID sets the id. Source and id identify the event: publishing the same
 // pair again within the dedup window stores nothing and acknowledges the stored

@@ -158,6 +158,9 @@ func (p *Publisher) PublishAsync(ctx context.Context, payload envelope.Payload, 
 
 func (p *Publisher) publishAsync(ctx context.Context, d *draft) *Future {
 	f := &Future{publisher: p}
+	if d.schedule.kind == scheduledCron {
+		return settledFuture(p, d.notSent(opPublish, fmt.Errorf("%w: Cron is not for asynchronous publishes: use Publish", ErrSchedule)))
+	}
 	if err := p.prepare(ctx, f, d); err != nil {
 		return settledFuture(p, err)
 	}
@@ -180,6 +183,9 @@ func (p *Publisher) publish(ctx context.Context, d *draft) (Ack, error) {
 	f := &Future{publisher: p, pooled: true}
 	if err := p.prepare(ctx, f, d); err != nil {
 		return Ack{}, err
+	}
+	if d.schedule.kind == scheduledCron {
+		return p.declare(ctx, d)
 	}
 	return p.submitAndWait(ctx, f)
 }
@@ -214,8 +220,11 @@ func (p *Publisher) prepare(ctx context.Context, f *Future, d *draft) error {
 		return d.notSent(f.op, err)
 	}
 	a := &d.raw.Attributes
-	f.msg, f.ack.ID = d.msg, a.ID
-	f.msgID[0] = envelope.MessageID(a.Source, a.ID)
+	f.msg, f.ack.ID, f.ack.Schedule = d.msg, a.ID, d.schedule.id
+	if declared := d.schedule.kind == scheduledCron; declared {
+		return nil // without a message id: it is stored by compare-and-set
+	}
+	f.msgID[0] = d.messageID()
 	f.msg.Header[headerMsgID] = f.msgID[:]
 	f.own[0].key = a.Key
 	return nil
