@@ -23,7 +23,7 @@ $(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults stall schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ race: ## the tests under the race detector, in random order
 nested: ## tests against foreign programs (module test/)
 	@bash .ci/run nested
 
-fault: publish-faults stall schedules replay-faults cluster rolling ## all long tests under faults
+fault: publish-faults stall heal schedules replay-faults cluster rolling ## all long tests under faults
 
 publish-faults: ## 60 s of cut, delayed and dropped acknowledgements
 	$(call long,./pkg/publish,Faults,AGNER_PUBLISH_FAULTS=60s)
@@ -64,6 +64,9 @@ replay-faults: ## 10,000 dead letters replayed, the replay killed five times
 
 dlq-scale: ## natsctl dlq ls over 100,000 dead letters: time and memory
 	$(call long,./cmd/natsctl,DLQScale,AGNER_DLQ_SCALE=100000)
+
+heal: ## 100 cycles of each kind of fault that heals: time to heal, goroutines, heap
+	$(call long,./pkg/consume,HealCycles,AGNER_HEAL=long)
 
 schedules: ## 10,000 events scheduled over a minute, servers killed meanwhile
 	$(call long,./pkg/publish,Schedules.*Kills,AGNER_SCHEDULES=long)

@@ -130,6 +130,7 @@ func TestStreamMadeAnew(t *testing.T) {
 	if err := b.js.DeleteStream(t.Context(), "EVENTS"); err != nil {
 		t.Fatal(err)
 	}
+	began := time.Now()
 	b.streams(t)
 	b.place2(t, 100, 130) // sequences 1 to 30: below the saved floor
 	start(t, b.js, cfg, counting(got))
@@ -142,6 +143,7 @@ func TestStreamMadeAnew(t *testing.T) {
 		}
 		return b.idle(t, "EVENTS")
 	})
+	t.Logf("healed %s after the stream was gone", time.Since(began))
 }
 
 func TestHandlersOutliveTheirDurable(t *testing.T) {
@@ -196,6 +198,7 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), wait)
 			defer cancel()
 			done := make(chan error, 1)
+			began := time.Now()
 			go func() { done <- c.Run(ctx) }()
 			eventually(t, func() error {
 				if e := c.Status().Subscriptions[0].LastError; !strings.Contains(e, subj) {
@@ -203,6 +206,7 @@ func TestMissingPermissionIsNamed(t *testing.T) {
 				}
 				return nil
 			})
+			t.Logf("named after %s", time.Since(began))
 			cancel()
 			if err := <-done; err != nil && !errors.Is(err, nats.ErrPermissionViolation) {
 				t.Error(err)

@@ -2,7 +2,6 @@ package consume_test
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -107,7 +106,9 @@ func TestStallIsTold(t *testing.T) {
 	}
 	got := newTally()
 	c, _ := start(t, b.js, quick(), counting(got))
+	began := time.Now()
 	eventually(t, lastErrorHas(c, "MaxAckPending"))
+	t.Logf("told after %s", time.Since(began))
 	if err := hoarded.Nak(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,46 +129,9 @@ func TestTooManyPullsAreTold(t *testing.T) {
 		return nil
 	})
 	two, _ := start(t, b.js, quick(), counting(got))
+	began := time.Now()
 	eventually(t, lastErrorHas(two, "MaxWaiting"))
+	t.Logf("told after %s", time.Since(began))
 	b.place(t, 10)
 	eventually(t, func() error { return got.each(10, 1) })
-}
-
-// Each cycle loses the durable and heals it; what it leaves behind would show.
-func TestHealingLeavesNothingBehind(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	b.streams(t)
-	c, _ := start(t, b.js, quick(), counting(newTally()))
-	healed := func(n uint64) {
-		t.Helper()
-		eventually(t, func() error {
-			if s := c.Status().Subscriptions[0]; s.Healed < n || s.State != consume.StateRunning {
-				return fmt.Errorf("%+v", s)
-			}
-			return nil
-		})
-	}
-	healed(0)
-	subs := func() int { return b.js.Conn().NumSubscriptions() }
-	before := subs()
-	for i := range uint64(10) {
-		if err := b.js.DeleteConsumer(t.Context(), "EVENTS", durableName); err != nil {
-			t.Fatal(err)
-		}
-		healed(i + 1)
-	}
-	if after := subs(); after > before {
-		t.Errorf("%d subscriptions before, %d after", before, after)
-	}
-	// Goroutines of other tests come and go; those of this package's loops
-	// would grow by one a cycle.
-	if n := strings.Count(allStacks(), "consume.(*source)"); n > 10 {
-		t.Errorf("%d goroutines of sources after ten cycles", n)
-	}
-}
-
-func allStacks() string {
-	buf := make([]byte, 8<<20)
-	return string(buf[:runtime.Stack(buf, true)])
 }

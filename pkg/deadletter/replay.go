@@ -289,6 +289,7 @@ func foreign(h nats.Header) nats.Header {
 			out[name] = values
 		}
 	}
+	envelope.KeepFiring(out, h)
 	return out
 }
 
