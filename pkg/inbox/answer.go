@@ -43,7 +43,10 @@ func (e *engine) answerTo(l *letter, res any, err error) *answer {
 	}
 	m := &nats.Msg{Subject: to, Header: nats.Header{headerAnswer: {answerOK}}}
 	if err == nil {
-		m.Data, err = envelope.JSON{}.Encode(res)
+		err = protect(func() (err error) {
+			m.Data, err = envelope.JSON{}.Encode(res)
+			return err
+		})
 	}
 	if err == nil && len(m.Data) > e.in.maxMessage() {
 		err = errors.New("the answer is too large")

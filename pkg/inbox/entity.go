@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 	"sync"
 
@@ -31,6 +32,7 @@ type entity struct {
 	seq     uint64 // of the stored state when it was read
 	proven  bool   // this claim has written it, so nobody else can have
 	dirty   bool   // waits for a commit
+	broken  error  // the stored state cannot be read
 	writing bool   // is in the commit under way
 
 	older, newer *entity // by last use
@@ -83,14 +85,21 @@ func (c *cache) unlink(ent *entity) {
 	ent.older, ent.newer = nil, nil
 }
 
+// drop forgets an entity.
+func (c *cache) drop(ent *entity) {
+	if c.by[ent.token] == ent {
+		c.unlink(ent)
+		delete(c.by, ent.token)
+	}
+}
+
 // trim drops the entities that were not used for longest, down to most. What
 // is not committed yet stays.
 func (c *cache) trim(most int) {
 	for ent := c.oldest; ent != nil && len(c.by) > most; {
 		next := ent.newer
 		if !ent.dirty && !ent.writing {
-			c.unlink(ent)
-			delete(c.by, ent.token)
+			c.drop(ent)
 		}
 		ent = next
 	}
@@ -144,13 +153,28 @@ func (e *engine) loadEntity(ctx context.Context, key, token string) (*entity, er
 	if m.header.Get(headerStateDeleted) != "" {
 		return ent, nil
 	}
-	if ent.data, err = e.in.upgrade(m); err != nil {
-		return nil, fmt.Errorf("entity %q: %w", key, err)
-	}
-	if err := e.in.cfg.Codec.Decode(ent.data, e.in.state.pointer(ent.cell)); err != nil {
-		return nil, fmt.Errorf("entity %q: decode its state: %w", key, err)
-	}
+	// A state that cannot be read is the trouble of its entity, not of the
+	// partition.
+	ent.broken = protect(func() error {
+		if ent.data, err = e.in.upgrade(m); err != nil {
+			return err
+		}
+		if err := e.in.cfg.Codec.Decode(ent.data, e.in.state.pointer(ent.cell)); err != nil {
+			return fmt.Errorf("decode state: %w", err)
+		}
+		return nil
+	})
 	return ent, nil
+}
+
+// protect turns a panic of the user's code into an error.
+func protect(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return f()
 }
 
 // upgrade gives the bytes of a stored state in the version of this program.

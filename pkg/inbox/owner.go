@@ -285,9 +285,15 @@ func (o *owner) release(part int) {
 	o.e.mu.Lock()
 	r := o.e.runs[part]
 	o.e.mu.Unlock()
-	if r != nil {
-		r.halt()
+	if r == nil {
+		return
 	}
+	owners, epochs := ownersOf(o.members)
+	if owners[part] != o.e.in.cfg.Instance && epochs[part] > r.at.Epoch {
+		r.end(errFenced) // nothing of it can be committed any more
+		return
+	}
+	r.halt()
 }
 
 // reap moves runs that were halted towards their end: their last commit once

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,8 +37,9 @@ type run struct {
 	stopped sync.Once
 	done    chan struct{} // closed when the goroutine has ended
 
-	began atomic.Int64 // when the handler that runs now began, ns of the engine's clock; 0 for none
-	room  chan struct{}
+	cached atomic.Int64 // entities in memory
+	began  atomic.Int64 // when the handler that runs now began, ns of the engine's clock; 0 for none
+	room   chan struct{}
 
 	mu      sync.Mutex
 	at      cursor // after the last message that was handled
@@ -106,7 +107,11 @@ func (r *run) work() {
 		if r.position() > before {
 			wait = 50 * time.Millisecond
 		}
-		r.e.log.Debug("reading a partition is begun again", "partition", r.part, "error", err)
+		level := slog.LevelDebug
+		if wait > time.Second {
+			level = slog.LevelWarn // it does not pass by itself
+		}
+		r.e.log.Log(r.e.base, level, "reading a partition is begun again", "partition", r.part, "error", err)
 		if !r.rest(wait) {
 			break
 		}
@@ -194,6 +199,7 @@ func (r *run) handleAll(batch []mail) error {
 	}
 	r.mu.Lock()
 	r.cache.trim(max(r.e.cacheShare(), readAtOnce))
+	r.cached.Store(int64(len(r.cache.by)))
 	r.mu.Unlock()
 	return nil
 }
@@ -247,16 +253,12 @@ func (r *run) handle(l *letter) error {
 	} else if forward {
 		return r.forward(l, to)
 	}
-	ent := r.cache.get(l.token)
-	if ent == nil {
-		// Trimmed between the reading and now, or a hashed key's.
-		if err := r.load(r.e.base, map[string]string{l.token: l.key}); err != nil {
+	for attempt := 1; ; attempt++ {
+		ent, err := r.entity(l)
+		if err != nil {
 			return err
 		}
-		ent = r.cache.get(l.token)
-	}
-	for attempt := 1; ; attempt++ {
-		err := r.attempt(l, h, ent, attempt)
+		err = r.attempt(l, h, ent, attempt)
 		if err == nil {
 			return nil
 		}
@@ -281,6 +283,23 @@ func (r *run) handle(l *letter) error {
 	}
 }
 
+// entity gives the entity of a letter, read afresh if it could not be read
+// before.
+func (r *run) entity(l *letter) (*entity, error) {
+	ent := r.cache.get(l.token)
+	if ent != nil && ent.broken != nil && !ent.dirty && !ent.writing {
+		r.cache.drop(ent)
+		ent = nil
+	}
+	if ent == nil {
+		if err := r.load(r.e.base, map[string]string{l.token: l.key}); err != nil {
+			return nil, err
+		}
+		ent = r.cache.get(l.token)
+	}
+	return ent, nil
+}
+
 // delay doubles from the first, jittered over its upper half.
 func delay(first, most time.Duration, attempt int) time.Duration {
 	d := first
@@ -300,21 +319,28 @@ func (r *run) attempt(l *letter, h *Handler, ent *entity, number int) error {
 	}
 	c := &call{in: r.e.in, id: r.e.mailID + strconv.FormatUint(l.seq, 10), part: r.part, event: &l.raw.Attributes}
 	l.raw.Delivery.Attempt = number
-	res, err := r.guarded(h, ent, c, &l.raw)
+	var res any
 	var data []byte
 	var changed bool
+	err := ent.broken
+	if err == nil {
+		res, err = r.guarded(h, ent, c, &l.raw)
+	}
 	if err == nil {
 		err = c.err
 	}
 	if err == nil {
-		data, changed, err = r.e.in.outcome(ent, c)
+		err = protect(func() (err error) {
+			data, changed, err = r.e.in.outcome(ent, c)
+			return err
+		})
 	}
 	if err == nil && len(c.outs)+2 > maxEntries {
 		err = fmt.Errorf("%w: %d outputs, at most %d are allowed", ErrTooLarge, len(c.outs), maxEntries-2)
 	}
 	if err != nil {
-		if restoreErr := r.e.in.restore(ent); restoreErr != nil {
-			return errors.Join(err, restoreErr)
+		if ent.broken == nil {
+			ent.broken = protect(func() error { return r.e.in.restore(ent) })
 		}
 		if !h.answer {
 			return err
@@ -335,12 +361,11 @@ func (r *run) guarded(h *Handler, ent *entity, c *call, raw *envelope.Raw) (res 
 	defer cancel()
 	r.began.Store(r.e.clock())
 	defer r.began.Store(0)
-	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
-	return h.run(ctx, r.e.in.cfg.Codecs, ent.cell, c, raw)
+	err = protect(func() (err error) {
+		res, err = h.run(ctx, r.e.in.cfg.Codecs, ent.cell, c, raw)
+		return err
+	})
+	return res, err
 }
 
 // accept adds what a message led to to the work, once there is room for it, and
@@ -502,12 +527,11 @@ func (r *run) destination(h *Handler, l *letter) (key string, forward bool, err 
 }
 
 func (r *run) rekey(h *Handler, l *letter) (key string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
-	return h.rekey(r.e.in.cfg.Codecs, &l.raw)
+	err = protect(func() (err error) {
+		key, err = h.rekey(r.e.in.cfg.Codecs, &l.raw)
+		return err
+	})
+	return key, err
 }
 
 // forward sends the message on to another entity, in the commit that moves the

@@ -59,7 +59,7 @@ func (in *Inbox) Status() Status {
 func (r *run) status() PartitionStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	st := PartitionStatus{Partition: r.part, Epoch: r.at.Epoch, Position: r.committed.Load(), Ahead: r.pending.messages, Cached: len(r.cache.by)}
+	st := PartitionStatus{Partition: r.part, Epoch: r.at.Epoch, Position: r.committed.Load(), Ahead: r.pending.messages, Cached: int(r.cached.Load())}
 	if began := r.began.Load(); began != 0 {
 		st.Running = time.Duration(r.e.clock() - began)
 	}
