@@ -194,10 +194,16 @@ func (d side) retries(ctx context.Context, str jetstream.Stream, subj string, o 
 	return d.oldest(ctx, str, 1, subj, o)
 }
 
+// oldestWithin bounds the question for the age of what is pending: who may not
+// read events gets no answer, and prunes as well without it.
+const oldestWithin = time.Second
+
 // oldest notes the time of the first message from a sequence on.
 func (d side) oldest(ctx context.Context, str jetstream.Stream, from uint64, subj string, o *Orphan) error {
-	m, err := str.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subj))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	short, cancel := context.WithTimeout(ctx, oldestWithin)
+	defer cancel()
+	m, err := str.GetMsg(short, from, jetstream.WithGetMsgSubject(subj))
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
 	}
 	if err != nil {

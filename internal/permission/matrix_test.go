@@ -49,7 +49,7 @@ func acts() map[string][]string {
 		"pub $JS.API.CONSUMER.PAUSE.EVENTS.shipping_charge":                               {"ann"},
 		"pub $JS.API.CONSUMER.DELETE.EVENTS.billing_charge":                               {"ann"},
 		"pub $JS.API.CONSUMER.RESET.EVENTS.billing_charge":                                {"ann"},
-		"pub $KV.AGNER_POSITIONS.billing_charge":                                          {"member", "bound", "whole", "ann"},
+		"pub $KV.AGNER_POSITIONS.billing_charge":                                          {"member", "bound", "whole", "ann", "deployer"},
 		"pub $KV.AGNER_POSITIONS.shipping_charge":                                         {"ann"},
 		"pub $JS.API.DIRECT.GET.RETRY_billing.retry.billing.wait.charge.1":                {"member", "bound", "whole"},
 		"pub $JS.API.DIRECT.GET.KV_AGNER_POSITIONS.$KV.AGNER_POSITIONS.shipping_charge":   {"looker", "ann"},

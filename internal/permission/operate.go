@@ -63,8 +63,8 @@ func (b *builder) operator() {
 	b.publish(stream.KVSubject(b.ns.Stream(stream.PositionsName), "*"))
 }
 
-// deployer makes what is missing, and can neither change nor remove what is
-// there.
+// deployer makes what is missing, raises what durables are declared with, and
+// sees which are orphaned; it can remove nothing, and change no stream.
 func (b *builder) deployer() error {
 	names := []string{
 		b.ns.Stream(stream.ScheduledName), b.ns.Stream(stream.EventsName), b.ns.Stream(stream.DeadName), b.ns.Stream(stream.FleetName),
@@ -82,10 +82,15 @@ func (b *builder) deployer() error {
 	if err != nil || b.Group == "" {
 		return err
 	}
+	for _, name := range []string{b.ns.Stream(stream.EventsName), stream.RetryName(b.ns, b.Group)} {
+		b.api("CONSUMER.LIST." + name)
+		b.api("CONSUMER.INFO." + name + ".*")
+	}
+	positions := b.ns.Stream(stream.PositionsName)
 	for _, s := range subs {
-		durable := subject.Durable(b.Group, s.name)
-		b.api("CONSUMER.INFO." + b.ns.Stream(stream.EventsName) + "." + durable)
-		b.api("CONSUMER.INFO." + stream.RetryName(b.ns, b.Group) + "." + durable)
+		key := stream.KVSubject(positions, subject.Durable(b.Group, s.name))
+		b.publish(key)
+		b.api("DIRECT.GET." + stream.KVStream(positions) + "." + key)
 		if err := b.heal(s); err != nil {
 			return err
 		}
