@@ -115,6 +115,16 @@ func onLine(s string, most int) string {
 	return b.String()
 }
 
+// printable is onLine for text of several lines.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r != unicode.ReplacementChar && unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
+
 // isTerminal tells whether a stream is a terminal: a character device other
 // than the null device.
 func isTerminal(stream any) bool {

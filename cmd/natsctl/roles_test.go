@@ -101,6 +101,10 @@ func TestRoles(t *testing.T) {
 		{"looker", "group reset billing --to-start --yes", exitError},
 		{"looker", "call billing.quote", exitError},
 		{"looker", "publish shop.order.paid.v1 --data {}", exitError},
+		{"looker", "tree", exitOK},
+		{"looker", "inspect billing/billing-1 --stacks", exitOK},
+		{"looker", "pause billing --yes", exitError},
+		{"looker", "drain billing/billing-1 --yes", exitError},
 		{"ann", "services", exitOK},
 		{"ann", "group ls", exitOK},
 		{"ann", "group show billing/charge", exitOK},
@@ -117,5 +121,47 @@ func TestRoles(t *testing.T) {
 		if code, out, errOut := g.natsctl(t, c.who, line); code != c.code {
 			t.Errorf("%s: natsctl %s: exit code %d, want %d: %s%s", c.who, c.line, code, c.code, out, errOut)
 		}
+	}
+}
+
+// TestActs looks at an instance and acts on it, as people and scripts do.
+func TestActs(t *testing.T) {
+	t.Parallel()
+	g := startGuarded(t)
+	for _, c := range []struct {
+		line string
+		code int
+		says string // on either stream
+	}{
+		{"tree", exitOK, "\n    charge "},
+		{"tree billing/billing-1 -o json", exitOK, `"path":"billing/events/charge"`},
+		{"tree billing/billing-9", exitNoAnswer, "nobody listens for billing/billing-9"},
+		{"tree shipping", exitNoAnswer, "nobody listens for shipping/all"},
+		{"tree A", exitUsage, "service"},
+		{"inspect billing", exitUsage, "names no instance"},
+		{"inspect billing/billing-1", exitOK, "AGE  TIMEOUT  HANDLER"},
+		{"inspect billing/billing-1 -o json", exitOK, `"data":[]`},
+		{"inspect billing/billing-1 --goroutines", exitOK, "TestActs"},
+		{"pause billing --for 1h", exitUsage, "add --yes"},
+		{"pause billing --for 1h --dry-run", exitOK, "would: pause charge, by billing/billing-1 (at all instances, until "},
+		{"pause billing --for 0s --yes", exitError, "invalid_argument"},
+		{"pause billing --subscription x --yes", exitNotFound, "there are charge"},
+		{"pause billing --for 1h --why INC-42 --yes -o json", exitOK, `"targets":["charge"]`},
+		{"resume billing/billing-1 --yes", exitOK, "done: resume charge"},
+		{"restart billing/billing-1 calls/quote --yes", exitOK, "done: restart calls/quote"},
+		{"restart billing/billing-1 calls/x --yes", exitNotFound, "no child"},
+		{"restart billing calls/quote --yes", exitUsage, "names no instance"},
+		{"drain billing --yes", exitUsage, "names no instance"},
+		{"drain billing/billing-1 --by bob --yes", exitOK, "done: drain billing-1"},
+	} {
+		code, out, errOut := g.natsctl(t, "ann", c.line)
+		if code != c.code || !strings.Contains(out+errOut, c.says) {
+			t.Errorf("natsctl %s: exit code %d, want %d and %q: %s%s", c.line, code, c.code, c.says, out, errOut)
+		}
+	}
+	testserver.Eventually(t, 10*time.Second, func() bool { return g.svc.Status().State == service.StateIdle }, "it drains")
+	acts := strings.Count(g.log.String(), `msg="admin act"`)
+	if log := g.log.String(); acts != 4 || !strings.Contains(log, "by=ann") || !strings.Contains(log, "why=INC-42") || !strings.Contains(log, "by=bob") {
+		t.Errorf("%d acts, want 4: %s", acts, log)
 	}
 }

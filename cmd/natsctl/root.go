@@ -78,6 +78,8 @@ func (a *app) root() *cobra.Command {
 		a.demoCommand(), a.demoInstanceCommand(), a.devCommand(),
 		a.publishCommand(), a.tailCommand(), a.groupCommand(), a.scheduleCommand(), a.dlqCommand(),
 		a.callCommand(), a.servicesCommand(), a.applyCommand(),
+		a.treeCommand(), a.inspectCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.drainCommand(), a.restartCommand(),
 		a.permsCommand(),
 		a.completionCommand(),
 	)
