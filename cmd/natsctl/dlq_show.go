@@ -244,25 +244,24 @@ func readable(data []byte) string {
 	if len(data) == 0 {
 		return "  (none)\n"
 	}
-	rest := ""
 	var pretty bytes.Buffer
 	if json.Indent(&pretty, data, "", "  ") == nil {
 		data = pretty.Bytes()
 	}
+	text := utf8.Valid(data) && !bytes.ContainsRune(data, 0)
+	rest := ""
 	if len(data) > maxShown {
-		rest = fmt.Sprintf("  … %d bytes more: -o json shows all\n", len(data)-maxShown)
-		data = data[:maxShown]
-		for len(data) > 0 && !utf8.RuneStart(data[len(data)-1]) {
-			data = data[:len(data)-1] // half a character
+		cut := maxShown
+		for text && !utf8.RuneStart(data[cut]) {
+			cut--
 		}
+		rest = fmt.Sprintf("  … %d bytes more: -o json shows all\n", len(data)-cut)
+		data = data[:cut]
 	}
-	if len(rest) > 0 && len(data) > 0 && data[len(data)-1] >= utf8.RuneSelf {
-		data = data[:len(data)-1]
+	if text {
+		return lines(string(data)) + rest
 	}
-	if !utf8.Valid(data) || bytes.ContainsRune(data, 0) {
-		return lines(hex.Dump(data)) + rest
-	}
-	return lines(string(data)) + rest
+	return lines(hex.Dump(data)) + rest
 }
 
 // lines indents text, each of its lines fit for a terminal.
