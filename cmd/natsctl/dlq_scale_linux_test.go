@@ -17,35 +17,37 @@ import (
 	"github.com/agner-go/agner/internal/testserver"
 )
 
-// dlq ls with a filter answers within a second and in bounded memory however
-// many letters there are. AGNER_DLQ_SCALE=100000 is the long form; its time is
-// printed, and judged only there, since a loaded machine has another.
+// dlq ls answers within a second where the server filters, in a few where the
+// headers of all letters are read, and in bounded memory however many there are.
+// AGNER_DLQ_SCALE=100000 is the long form; its time is printed, and judged only
+// there, since a loaded machine has another.
 func TestDLQScale(t *testing.T) {
 	t.Parallel()
-	n, most := 2000, patience
+	n, fast, slow := 2000, patience, patience
 	if v := os.Getenv("AGNER_DLQ_SCALE"); v != "" {
 		var err error
 		if n, err = strconv.Atoi(v); err != nil {
 			t.Fatal(err)
 		}
-		most = 3 * time.Second
+		fast, slow = time.Second, 10*time.Second
 	}
 	s := testserver.Start(t, testserver.Listen())
 	buryMany(t, s.JetStream(t), n)
 	for _, c := range []struct {
 		args string
 		rows int
+		most time.Duration
 	}{
-		{"", 50},
-		{"--group billing", 50},
-		{"--type shop.order.placed.v1", 50},
-		{"--key o-" + strconv.Itoa(n-1), 1},
-		{"--reason exhausted", 50},
-		{"--since 1h --group notify", 50},
-		{"--reason rejected", 1}, // the last of all: the headers of all are read
-		{"--error needle", 1},
-		{"--limit 0", n},
-		{"--summary", 3},
+		{"", 50, fast},
+		{"--group billing", 50, fast},
+		{"--type shop.order.placed.v1", 50, fast},
+		{"--key o-" + strconv.Itoa(n-1), 1, fast},
+		{"--reason exhausted", 50, fast},
+		{"--since 1h --group notify", 50, fast},
+		{"--reason rejected", 1, slow}, // the last of all: the headers of all are read
+		{"--error needle", 1, slow},
+		{"--limit 0", n, slow},
+		{"--summary", 3, slow},
 	} {
 		best, peak := time.Hour, 0
 		for range 3 {
@@ -71,7 +73,7 @@ func TestDLQScale(t *testing.T) {
 			}
 		}
 		t.Logf("%d letters, dlq ls %-30s %4d ms, %3d MiB", n, c.args, best.Milliseconds(), peak)
-		if best > most || peak > 128 {
+		if best > c.most || peak > 128 {
 			t.Errorf("dlq ls %s takes %s and %d MiB", c.args, best, peak)
 		}
 	}
