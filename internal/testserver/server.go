@@ -153,7 +153,14 @@ func (s *Server) InProcessConn() (net.Conn, error) {
 // It reconnects for ever, every 20 ms, unless the options say otherwise.
 func (s *Server) Connect(tb testing.TB, opts ...nats.Option) *nats.Conn {
 	tb.Helper()
-	nc, err := embedded.ConnectInProcess(s, clientOptions(s.set.client, opts)...)
+	return s.ConnectBy(tb, s, opts...)
+}
+
+// ConnectBy is [Server.Connect] by way of p, which gets its connections from the
+// server's InProcessConn and may break them.
+func (s *Server) ConnectBy(tb testing.TB, p nats.InProcessConnProvider, opts ...nats.Option) *nats.Conn {
+	tb.Helper()
+	nc, err := embedded.ConnectInProcess(p, clientOptions(s.set.client, opts)...)
 	return s.set.clients.connected(tb, nc, err)
 }
 
