@@ -11,10 +11,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/agner-go/agner/internal/deadletter"
 	"github.com/agner-go/agner/internal/stream"
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/consume"
+	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/envelope"
 	"github.com/agner-go/agner/pkg/publish"
 )

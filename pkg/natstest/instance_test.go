@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/agner-go/agner/internal/deadletter"
 	"github.com/agner-go/agner/pkg/consume"
+	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/envelope"
 	"github.com/agner-go/agner/pkg/natstest"
 	"github.com/agner-go/agner/pkg/service"

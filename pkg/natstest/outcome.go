@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/agner-go/agner/internal/deadletter"
+	"github.com/agner-go/agner/pkg/deadletter"
 )
 
 // Kind is what became of an event.
@@ -41,7 +41,7 @@ func (o Outcome) Reason() string {
 	if o.Letter == nil {
 		return ""
 	}
-	return string(o.Letter.Reason)
+	return o.Letter.Reason
 }
 
 // String says it in one line, for the messages of tests.
