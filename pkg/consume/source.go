@@ -228,9 +228,11 @@ func (s *source) check(now time.Time) {
 
 var errSilent = errors.New("no sign of life from the durable")
 
-// reconnected forgets the requests of the connection before, with loop.mu held.
+// reconnected forgets the requests of the connection before, with loop.mu held;
+// a look-up of the durable among them, whose answer may be lost and must not
+// keep a new one waiting until it times out.
 func (s *source) reconnected() {
-	s.waiting = 0
+	s.waiting, s.silent = 0, false
 	s.notTill = time.Time{}
 	s.pull()
 }
