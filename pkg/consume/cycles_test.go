@@ -127,9 +127,7 @@ func healAgainAndAgain(t *testing.T, kind string, fault func(*link) error) {
 			return err
 		})
 		eventually(t, func() error {
-			got.mu.Lock()
-			defer got.mu.Unlock()
-			if got.runs[id] == 0 {
+			if got.of(id) == 0 {
 				return fmt.Errorf("event %s: %+v", id, c.Status().Subscriptions[0])
 			}
 			return nil
@@ -153,10 +151,7 @@ func healAgainAndAgain(t *testing.T, kind string, fault func(*link) error) {
 		}
 	}
 	eventually(t, func() error { return errors.Join(l.idle(t, "EVENTS"), l.idle(t, "RETRY_billing")) })
-	again := 0
-	for _, runs := range got.runs {
-		again += runs - 1
-	}
+	again := got.extra()
 	after := takeFootprint(l.proxied)
 	slices.Sort(times)
 	t.Logf("%d cycles: healed after %s (half), %s (most); %d runs more than events; before %+v, after %+v",

@@ -45,8 +45,8 @@ func TestFiringsAreEventsOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{}
 	for _, m := range b.dead(t) {
 		id := m.Header.Get("ce-id")
-		if !strings.HasPrefix(id, "tick.20") || seen[id] || got.runs[id] != 2 {
-			t.Errorf("dead letter of event %q, which ran %d times", id, got.runs[id])
+		if !strings.HasPrefix(id, "tick.20") || seen[id] || got.of(id) != 2 {
+			t.Errorf("dead letter of event %q, which ran %d times", id, got.of(id))
 		}
 		seen[id] = true
 	}

@@ -142,6 +142,24 @@ func (c *tally) add(id string) int {
 	return c.runs[id]
 }
 
+// of is how often an event ran.
+func (c *tally) of(id string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.runs[id]
+}
+
+// extra is how many runs there were beyond one of each event.
+func (c *tally) extra() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := -len(c.runs)
+	for _, runs := range c.runs {
+		n += runs
+	}
+	return n
+}
+
 func (c *tally) distinct() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

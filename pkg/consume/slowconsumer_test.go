@@ -45,7 +45,7 @@ func TestSlowHandlersAreNoSlowConsumer(t *testing.T) {
 	server := testserver.Start(t, testserver.Listen())
 	b := &bundle{js: server.JetStream(t)}
 	b.streams(t)
-	b.bulk(t, 400) // 25 MiB
+	b.bulk(t, 150) // 9 MiB
 	var told atomic.Int32
 	js := server.JetStream(t, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		if errors.Is(err, nats.ErrSlowConsumer) {
@@ -56,7 +56,7 @@ func TestSlowHandlersAreNoSlowConsumer(t *testing.T) {
 	cfg.Concurrency, cfg.MaxBuffer = 4, 1<<20
 	got := newTally()
 	release := make(chan struct{})
-	c, _ := start(t, js, cfg, consume.On(func(ctx context.Context, e envelope.Event[orderPlaced]) error {
+	c, _ := start(t, js, cfg, consume.OnEvent("shop.order.placed.v1", func(ctx context.Context, e envelope.Raw) error {
 		got.add(e.ID)
 		<-release
 		return ctx.Err()
@@ -71,7 +71,7 @@ func TestSlowHandlersAreNoSlowConsumer(t *testing.T) {
 		t.Errorf("%d events are buffered", s.Buffered)
 	}
 	close(release)
-	eventually(t, func() error { return errors.Join(got.each(400, 1), b.idle(t, "EVENTS")) })
+	eventually(t, func() error { return errors.Join(got.each(150, 1), b.idle(t, "EVENTS")) })
 	if told.Load() != 0 {
 		t.Errorf("told %d times of a slow consumer", told.Load())
 	}
@@ -118,7 +118,11 @@ func TestCutOffAsSlowConsumer(t *testing.T) {
 	cfg := quick()
 	cfg.AckWait, cfg.Concurrency, cfg.MaxBuffer = 2*time.Second, 400, 64<<20 // asks for all at once
 	got := newTally()
-	start(t, js, cfg, counting(got))
+	// The data stay bytes: decoding 25 MiB is not what is tested.
+	start(t, js, cfg, consume.OnEvent("shop.order.placed.v1", func(_ context.Context, e envelope.Raw) error {
+		got.add(e.ID)
+		return nil
+	}))
 	eventually(t, func() error {
 		d, err := b.js.Consumer(t.Context(), "EVENTS", durableName)
 		if err == nil && d.CachedInfo().NumWaiting == 0 {
@@ -143,9 +147,5 @@ func TestCutOffAsSlowConsumer(t *testing.T) {
 		}
 		return b.idle(t, "EVENTS")
 	})
-	again := 0
-	for _, runs := range got.runs {
-		again += runs - 1
-	}
-	t.Logf("handled %s after the cut, %d reconnects, %d runs more than events", time.Since(began), js.Conn().Stats().Reconnects-before, again)
+	t.Logf("handled %s after the cut, %d reconnects, %d runs more than events", time.Since(began), js.Conn().Stats().Reconnects-before, got.extra())
 }

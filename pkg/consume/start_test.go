@@ -65,7 +65,7 @@ func TestStart(t *testing.T) { //nolint:tparallel // each group's extra event wo
 				return nil
 			})
 			for i := range tc.first {
-				if got.runs[strconv.Itoa(i)] != 0 {
+				if got.of(strconv.Itoa(i)) != 0 {
 					t.Errorf("event %d, of before the start, ran", i)
 				}
 			}
