@@ -23,7 +23,7 @@ $(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim planted scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim planted scale presence presence-scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,13 @@ planted: ## a bug planted in each rule of the supervisor is caught by the model
 
 scale: ## 10,000 supervised children
 	$(call long,./pkg/supervise,Scale,AGNER_SCALE=10000)
+
+presence: ## 100 killed instances, a paused one, leaders of a cluster killed
+	$(call long,./pkg/service,Killed|PausedProcess|LeaderKilled,AGNER_PRESENCE=long)
+
+presence-scale: ## 1,000 instances on one server: what presence costs, and natsctl services
+	$(GO) build -o $(or $(TMPDIR),/tmp)/agner-natsctl ./cmd/natsctl
+	$(call long,./pkg/service,PresenceScale,AGNER_PRESENCE_SCALE=1000 AGNER_NATSCTL=$(or $(TMPDIR),/tmp)/agner-natsctl)
 
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	@bash .ci/run fuzz

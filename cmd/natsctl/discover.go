@@ -31,6 +31,11 @@ type instance struct {
 	Service     string            `json:"service"`
 	Instance    string            `json:"instance"`
 	Version     string            `json:"version"`
+	State       string            `json:"state,omitempty"` // as registered; empty of what registers nowhere
+	Answers     bool              `json:"answers"`
+	Host        string            `json:"host,omitempty"`
+	Load        float64           `json:"load,omitempty"`
+	Incarnation string            `json:"incarnation,omitempty"`
 	Description string            `json:"description,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
 	Started     time.Time         `json:"started,omitzero"`
@@ -139,7 +144,7 @@ func (g *gathering) add(m *nats.Msg) {
 	}
 	i := g.found[a.Name+" "+a.ID]
 	if i == nil {
-		i = &instance{Service: name, Instance: a.ID, Endpoints: []endpoint{}}
+		i = &instance{Service: name, Instance: a.ID, Answers: true, Endpoints: []endpoint{}}
 		g.found[a.Name+" "+a.ID] = i
 	}
 	i.Version = a.Version
@@ -170,10 +175,14 @@ func (g *gathering) sorted() fleet {
 		slices.SortFunc(i.Endpoints, func(a, b endpoint) int { return cmp.Compare(a.Name, b.Name) })
 		all = append(all, *i)
 	}
-	slices.SortFunc(all, func(a, b instance) int {
+	all.sort()
+	return all
+}
+
+func (f fleet) sort() {
+	slices.SortFunc(f, func(a, b instance) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Instance, b.Instance))
 	})
-	return all
 }
 
 func (f fleet) endpoints() map[string]bool {

@@ -80,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		a.callCommand(), a.servicesCommand(), a.applyCommand(),
 		a.treeCommand(), a.inspectCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.drainCommand(), a.restartCommand(),
-		a.permsCommand(),
+		a.permsCommand(), a.logCommand(),
 		a.completionCommand(),
 	)
 	root.SetUsageTemplate(usageTemplate)

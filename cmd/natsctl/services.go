@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const servicesHelp = `List the services that answer: their instances, versions and endpoints, with
-requests, errors and the average time of a request.
+const servicesHelp = `List the services that are there: their instances, states, versions and
+endpoints, with requests, errors and the average time of a request.
 
-Every Agner service answers, and every service of nats.go/micro. What does not
-answer is not listed: an instance that hangs or was killed is missing here.
+Every Agner service is registered and answers; one of nats.go/micro only answers.
+An instance that is registered and does not answer hangs, is cut off, or was
+killed within the last seconds.
 
 With -o json it prints an array of instances, with -o jsonl one on each line.
 No service is an empty list; a SERVICE that nobody answers for is exit code 3.`
@@ -45,7 +46,7 @@ func (a *app) services(ctx context.Context, args []string) error {
 	defer s.Close()
 	limit, cancel := context.WithTimeout(ctx, a.connection.timeout)
 	defer cancel()
-	found, err := s.discover(limit, name)
+	found, err := s.fleetNow(limit, name)
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (a *app) services(ctx context.Context, args []string) error {
 	if !p.isTable() {
 		return list(p, found, "", nil)
 	}
-	return list(p, found.rows(), "SERVICE\tINSTANCE\tVERSION\tUP\tENDPOINT\tREQUESTS\tERRORS\tAVERAGE",
+	return list(p, found.rows(), "SERVICE\tINSTANCE\tSTATE\tVERSION\tHOST\tUP\tENDPOINT\tREQUESTS\tERRORS\tAVERAGE",
 		func(cells []string) []string { return cells })
 }
 
@@ -78,16 +79,35 @@ func (f fleet) rows() [][]string {
 		if !i.Started.IsZero() {
 			up = time.Since(i.Started).Round(time.Second).String()
 		}
-		head := []string{onLine(i.Service, maxCell), onLine(i.Instance, maxCell), onLine(i.Version, maxCell), up}
+		head := []string{
+			onLine(i.Service, maxCell), onLine(i.Instance, maxCell), i.stateText(), onLine(i.Version, maxCell),
+			orDash(onLine(i.Host, maxCell)), up,
+		}
 		if len(i.Endpoints) == 0 {
 			rows = append(rows, append(head, "-", "-", "-", "-"))
 		}
 		for _, e := range i.Endpoints {
-			rows = append(rows, append(head[:4:4], onLine(e.Name, maxCell),
+			rows = append(rows, append(head[:len(head):len(head)], onLine(e.Name, maxCell),
 				strconv.FormatInt(e.Requests, 10), strconv.FormatInt(e.Errors, 10), rounded(e.Average)))
 		}
 	}
 	return rows
+}
+
+// stateText is the state for people.
+func (i *instance) stateText() string {
+	state := orDash(onLine(i.State, maxCell))
+	if !i.Answers {
+		state += ", no answer"
+	}
+	return state
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
 
 // rounded is a duration with three digits.

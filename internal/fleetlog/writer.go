@@ -21,7 +21,7 @@ const (
 	// day of what a healthy instance has to say.
 	bufferSize = 1024
 
-	attemptTimeout = 2 * time.Second
+	attemptTimeout = time.Second
 	retryMin       = 100 * time.Millisecond
 	retryMax       = 5 * time.Second
 	// flushTimeout bounds what is stored after Run was told to end.
@@ -37,6 +37,8 @@ type Config struct {
 	Bind bool
 	// Replicas of a stream that is made; 0 means 3 on a cluster that has them.
 	Replicas int
+	// Durability of a stream that is made.
+	Durability stream.Durability
 	// Logger is told of records that were lost. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -139,6 +141,9 @@ func (w *Writer) flush(ctx context.Context) error {
 		}
 		r := w.waiting[0]
 		w.mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := w.store(ctx, r); err != nil {
 			return err
 		}
@@ -172,14 +177,16 @@ func (w *Writer) publish(ctx context.Context, m *nats.Msg) error {
 	if !w.js.Conn().IsConnected() {
 		return nats.ErrDisconnected
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	// To the end, also when ctx ends meanwhile: a request that was sent is
+	// carried out, whoever waits for it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 	defer cancel()
 	_, err := w.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return err
 	}
 	// Nobody takes the subject: there is no stream yet, or it has no leader.
-	p := &stream.Provisioner{JS: w.js, Replicas: w.cfg.Replicas, Bind: w.cfg.Bind, Logger: w.cfg.Logger}
+	p := &stream.Provisioner{JS: w.js, Replicas: w.cfg.Replicas, Durability: w.cfg.Durability, Bind: w.cfg.Bind, Logger: w.cfg.Logger}
 	if err := p.Ensure(ctx, stream.Fleet(w.cfg.Namespace)); err != nil {
 		return err
 	}

@@ -190,6 +190,6 @@ func (b *builder) present(name string) {
 	b.api("STREAM.INFO." + stream.KVStream(bucket))
 	b.api("DIRECT.GET." + stream.KVStream(bucket))
 	b.api("DIRECT.GET." + stream.KVStream(bucket) + "." + stream.KVSubject(bucket, ">"))
-	b.publish(stream.KVSubject(bucket, name+".*"))
+	b.publish(stream.KVSubject(bucket, name+".*"), stream.KVSubject(bucket, stream.ObserverKey))
 	b.subscribe(stream.KVSubject(bucket, ">"))
 }

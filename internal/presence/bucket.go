@@ -32,6 +32,9 @@ type Config struct {
 	// Replicas of a bucket that is made; 0 means 3 on a cluster that has them,
 	// else 1.
 	Replicas int
+	// Durability of a bucket that is made. Leases do not need to survive
+	// anything, but a bucket in memory is gone with its server.
+	Durability stream.Durability
 	// Logger is told how a bucket differs from its shape. Default
 	// slog.Default().
 	Logger *slog.Logger
@@ -60,7 +63,7 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Bucket, err
 	if cfg.TTL < time.Second || cfg.TTL%time.Second != 0 {
 		return nil, fmt.Errorf("bucket %s: %w, not %s", name, ErrTTL, cfg.TTL)
 	}
-	provisioner := &stream.Provisioner{JS: js, Replicas: cfg.Replicas, Bind: cfg.Bind, Logger: cfg.Logger}
+	provisioner := &stream.Provisioner{JS: js, Replicas: cfg.Replicas, Durability: cfg.Durability, Bind: cfg.Bind, Logger: cfg.Logger}
 	shape := stream.Leases(cfg.Namespace, cfg.Name, cfg.Description)
 	if err := provisioner.Ensure(ctx, shape); err != nil {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
@@ -114,9 +117,9 @@ func (b *Bucket) Get(ctx context.Context, key string) (Entry, error) {
 // List returns the keys that are held and match the filter, a key with
 // wildcards such as "billing.*" or ">", in the order of their revisions.
 func (b *Bucket) List(ctx context.Context, filter string) ([]Entry, error) {
-	all, err := b.scan(ctx, filter)
+	all, err := b.All(ctx, filter)
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: list %s: %w", b.name, filter, err)
+		return nil, err
 	}
 	held := all[:0]
 	for _, e := range all {
@@ -125,6 +128,15 @@ func (b *Bucket) List(ctx context.Context, filter string) ([]Entry, error) {
 		}
 	}
 	return held, nil
+}
+
+// All is List with the keys that were released or have expired lately.
+func (b *Bucket) All(ctx context.Context, filter string) ([]Entry, error) {
+	all, err := b.scan(ctx, filter)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: list %s: %w", b.name, filter, err)
+	}
+	return all, nil
 }
 
 // checkKey refuses what would be another subject than meant, or none.

@@ -36,6 +36,8 @@ const (
 	// Returned says that the entry expired and was declared down: the process
 	// was paused or cut off. It stands again, under another lease.
 	Returned ReportKind = "returned"
+	// Left says that the goodbye is said.
+	Left ReportKind = "left"
 	// Replaced says that another process has taken the key, which two of them
 	// claim to be theirs. This one takes it again only when it is free.
 	Replaced ReportKind = "replaced"
@@ -66,6 +68,9 @@ const (
 	// retryAfter is when to try again after a failure, jittered: soon, for who
 	// comes back first after an outage is not declared down.
 	retryAfter = 200 * time.Millisecond
+	// openAtMost is the longest wait for a bucket that cannot be opened: there is
+	// no JetStream, or no permission.
+	openAtMost = 30 * time.Second
 	// attemptTimeout bounds one renewal, so that more than one fits into a TTL.
 	attemptTimeout = time.Second
 	// goodbyeTimeout bounds the last word.
@@ -91,7 +96,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // step registers or renews, and says when to do it again.
 func (k *Keeper) step(ctx context.Context) time.Duration {
-	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	// To the end, also when ctx ends meanwhile: only an entry of which the
+	// outcome is known can be said goodbye to.
+	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
 	defer cancel()
 	err := k.attempt(attempt)
 	switch {
@@ -105,7 +112,8 @@ func (k *Keeper) step(ctx context.Context) time.Duration {
 			k.Tell(Report{Kind: Failing, Lease: k.leaseID(), Err: err})
 		}
 		if k.bucket == nil { // no bucket yet: nothing expires meanwhile
-			return 5*retryAfter + rand.N(5*retryAfter) //nolint:gosec // jitter, not a secret
+			wait := min(retryAfter<<min(k.fails, 10), openAtMost)
+			return wait/2 + rand.N(wait/2) //nolint:gosec // jitter, not a secret
 		}
 		return retryAfter/2 + rand.N(retryAfter) //nolint:gosec // jitter, not a secret
 	}
@@ -239,6 +247,9 @@ func (k *Keeper) goodbye(ctx context.Context) error {
 	err := k.lease.Release(ctx)
 	if errors.Is(err, ErrLost) {
 		return nil // whoever looks has seen it expire, or sees another
+	}
+	if err == nil {
+		k.Tell(Report{Kind: Left, Lease: k.leaseID()})
 	}
 	return err
 }

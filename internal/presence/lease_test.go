@@ -241,7 +241,10 @@ func TestClaimRace(t *testing.T) {
 func TestList(t *testing.T) {
 	t.Parallel()
 	s := testserver.Start(t)
-	b := open(t, s)
+	b, err := presence.Open(t.Context(), s.JetStream(t), presence.Config{Name: "LEASES", TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if all, err := b.List(t.Context(), ">"); err != nil || len(all) != 0 {
 		t.Errorf("empty bucket: %v, %v", all, err)
 	}

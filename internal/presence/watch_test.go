@@ -21,15 +21,15 @@ type seen struct {
 	err     error
 }
 
-// watch watches until the test ends.
-func watch(t *testing.T, b *presence.Bucket, filter string, known ...presence.Entry) *seen {
+// watch watches the keys of s until the test ends.
+func watch(t *testing.T, b *presence.Bucket, known ...presence.Entry) *seen {
 	t.Helper()
 	w := &seen{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for c, err := range b.Watch(ctx, filter, known...) {
+		for c, err := range b.Watch(ctx, "s.*", known...) {
 			w.mu.Lock()
 			w.changes, w.at, w.err = append(w.changes, c), append(w.at, time.Now()), err
 			w.mu.Unlock()
@@ -79,7 +79,7 @@ func TestWatch(t *testing.T) {
 		t.Helper()
 		b, other := open(t, s), open(t, s)
 		a := claim(t, b, "s.a", "1")
-		w := watch(t, other, "s.*")
+		w := watch(t, other)
 		w.wait(t, time.Second, "up s.a=1")
 		claim(t, b, "t.z", "another service")
 
@@ -144,7 +144,7 @@ func TestWatchWasAway(t *testing.T) {
 		if _, _, err := b.Seize(t.Context(), "s.seized", []byte("2")); err != nil {
 			t.Fatal(err)
 		}
-		w := watch(t, b, "s.*", known...)
+		w := watch(t, b, known...)
 		after(t, 10*time.Second)
 		got := w.texts()
 		slices.Sort(got)
@@ -248,7 +248,7 @@ func (k *keeper) want(t *testing.T, want ...presence.ReportKind) {
 func TestKeeper(t *testing.T) {
 	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
 		t.Helper()
-		w := watch(t, open(t, s), "s.*")
+		w := watch(t, open(t, s))
 		k := runKeeper(t, open(t, s), "s.a")
 		after(t, 10*time.Minute)
 		w.wait(t, time.Second, "up s.a=v")
@@ -295,7 +295,7 @@ func TestOutage(t *testing.T) {
 		t.Run(away.String(), func(t *testing.T) {
 			testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
 				t.Helper()
-				w := watch(t, open(t, s), "s.*")
+				w := watch(t, open(t, s))
 				keepers := []*keeper{runKeeper(t, open(t, s), "s.a"), runKeeper(t, open(t, s), "s.b")}
 				after(t, 10*time.Second)
 				s.Shutdown()

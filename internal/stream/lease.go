@@ -12,6 +12,10 @@ import (
 // namespace.
 const InstancesName = "AGNER_INSTANCES"
 
+// ObserverKey is the key in that bucket whose holder reports who expires. It is
+// of one token, instances' keys have two.
+const ObserverKey = "observer"
+
 // MarkerTTL is how long a bucket of leases remembers how a key went: by expiry
 // or by a goodbye. Who looks later finds nothing at all.
 const MarkerTTL = 10 * time.Minute

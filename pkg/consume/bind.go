@@ -173,6 +173,7 @@ func (s *source) heal(cause error) {
 	l.counters.setState(StateRunning, nil)
 	l.counters.healed.Add(1)
 	l.log.Info("durable is back", "durable", s.durable.config.Durable, "after", time.Since(began))
+	l.notice(Notice{Kind: NoticeHealed, Err: cause})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.healing = false

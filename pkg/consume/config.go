@@ -120,6 +120,11 @@ type Config struct {
 	// publish.ProcessSafe.
 	Durability publish.Durability
 
+	// OnNotice is called when an event is given up, a durable was made again,
+	// delivery is paused or goes on, or events were lost. It must not block; it
+	// may be called from several goroutines at once.
+	OnNotice func(Notice)
+
 	// Logger gets what an operator should know. Default slog.Default().
 	Logger *slog.Logger
 }

@@ -29,6 +29,7 @@ func (l *loop) seekLoss(ctx context.Context, before, now seen, first uint64) {
 		l.counters.removed.Add(lost)
 		l.log.Error("data loss: retention removed events before this group read them",
 			"events", lost, "first_sequence", first)
+		l.notice(Notice{Kind: NoticeDataLoss, Events: lost})
 	}
 }
 

@@ -80,7 +80,13 @@ func (l *loop) note(ctx context.Context, i *jetstream.ConsumerInfo) {
 		l.counters.setError(err)
 		l.log.Warn("pull requests are dropped", "waiting", i.NumWaiting)
 	}
-	l.counters.setPaused(i.Paused)
+	if l.counters.setPaused(i.Paused) {
+		kind := NoticeResumed
+		if i.Paused {
+			kind = NoticePaused
+		}
+		l.notice(Notice{Kind: kind})
+	}
 	l.follow(i.Paused, i.PauseRemaining)
 	now := seen{
 		pending: i.NumPending, unacked: i.NumAckPending, reset: position.GenerationOf(i.Config),

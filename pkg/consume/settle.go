@@ -67,6 +67,12 @@ func (l *loop) store(d *delivery, a *attempt, v verdict) bool {
 		v.outcome = outcomeHandBack
 	}
 	l.carryOut(d, v)
+	if v.outcome == outcomeDead {
+		l.notice(Notice{
+			Kind: NoticeDeadLettered, Reason: v.reason, Err: v.err,
+			EventID: a.event.ID, EventType: a.event.Type, EventKey: a.event.Key,
+		})
+	}
 	if d.marked && v.outcome != outcomeHandBack {
 		l.unmark(a)
 	}

@@ -87,10 +87,13 @@ func (c *counters) setState(s State, err error) {
 	c.setError(err)
 }
 
-func (c *counters) setPaused(paused bool) {
+// setPaused tells whether that is news.
+func (c *counters) setPaused(paused bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	news := c.paused != paused
 	c.paused = paused
+	return news
 }
 
 func (c *counters) setError(err error) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/agner-go/agner/internal/presence"
 	"github.com/agner-go/agner/internal/subject"
 )
 
@@ -41,6 +43,7 @@ type Client struct {
 	ns      subject.Namespace
 	timeout time.Duration
 	mux     mux
+	bucket  atomic.Pointer[presence.Bucket] // of the instances, once somebody asked
 	// Retries: how often one call is made, what each call earns, what is left.
 	attemptsMax int
 	ratio       int64

@@ -70,6 +70,9 @@ type Config struct {
 	// Default publish.ProcessSafe.
 	Durability publish.Durability
 
+	// Presence says how others see that this instance is there.
+	Presence PresenceConfig
+
 	// CallTimeout bounds calls of [Service.Client] whose context has no
 	// deadline. Default 5 s.
 	CallTimeout time.Duration
@@ -173,6 +176,7 @@ func (c Config) check() error {
 		want string
 	}{
 		{c.DrainTimeout > 0, "DrainTimeout must be more than 0"},
+		{c.Presence.TTL >= 0 && c.Presence.TTL%time.Second == 0, "Presence.TTL must be of whole seconds"},
 		{c.Consume.Namespace == c.Namespace, "Consume.Namespace differs from Namespace"},
 		{c.Consume.Instance == c.Instance, "Consume.Instance differs from Instance"},
 		{c.Publish.Namespace == c.Namespace, "Publish.Namespace differs from Namespace"},

@@ -29,8 +29,10 @@ func (s *Service) declare(children []supervise.Child) error {
 	ns := subject.Namespace(s.cfg.Namespace)
 	d := declare.New(ns)
 	d.Service, d.Version = s.id.Name, s.id.Version
-	d.Provides(&stream.Provisioner{Replicas: s.cfg.Publish.Replicas, Durability: s.cfg.Durability},
-		stream.Fleet(ns), stream.Leases(ns, stream.InstancesName, "Agner: instances that are up"))
+	if !s.cfg.Presence.Off {
+		d.Provides(&stream.Provisioner{Durability: s.cfg.Durability, Replicas: s.cfg.Publish.Replicas},
+			stream.Fleet(ns), stream.Leases(ns, stream.InstancesName, instancesDescription))
+	}
 	parts := []Declaration{s.Publisher().Declaration()}
 	if s.consumer != nil {
 		parts = append(parts, s.consumer.Declaration())

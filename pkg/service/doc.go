@@ -18,6 +18,11 @@
 // Each instance answers the discovery protocol of nats.go/micro, so that
 // `nats service ls|info|stats|ping` see it.
 //
+// Each instance is registered while it runs, in a bucket on the server that
+// forgets it when it does not renew its entry: [Instances] lists them, [Watch] tells
+// who comes and goes, [Monitor] that one of them is down. What happens to them
+// stands in the fleet log, which `natsctl log` shows.
+//
 // # What it guarantees
 //
 // A call is at most once: at most one handler runs it, and the caller's error
@@ -41,6 +46,12 @@
 // cannot make it write elsewhere (promise P9 of the design).
 //
 // Events are at least once; see package consume.
+//
+// A monitor gets one notice: of a goodbye at once, of a crash within the TTL (3 s)
+// and one second. An outage of the broker declares nobody dead, and ends no
+// instance. A process that was paused for longer than the TTL is declared down, and
+// registers as another incarnation when it goes on; what it did in between is not
+// undone: presence says who is there, and is no lock.
 //
 // # How it stops
 //

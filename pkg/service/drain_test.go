@@ -210,8 +210,8 @@ func TestRunAgain(t *testing.T) {
 			t.Errorf("after Run: %v", err)
 		}
 	}
-	if n := nc.NumSubscriptions(); n != 1 {
-		t.Errorf("%d subscriptions are left, one is the client's", n)
+	if n := nc.NumSubscriptions(); n != 2 {
+		t.Errorf("%d subscriptions are left, one is the client's and one nats.go's for the answers of JetStream", n)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -189,7 +189,7 @@ func TestLeastPermissions(t *testing.T) {
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { fmt.Fprintln(&errs, user, err) }))
 	}
 	canceled := make(chan struct{})
-	svc := start(t, as("billing"), service.Config{Name: "billing", Logger: quiet()}, service.Handle("quote", price),
+	svc := start(t, as("billing"), service.Config{Name: "billing", Logger: quiet(), Presence: service.PresenceConfig{Off: true}}, service.Handle("quote", price),
 		service.Handle("wait", func(ctx context.Context, _ struct{}) (int, error) {
 			<-ctx.Done()
 			close(canceled)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -100,11 +101,19 @@ func (s *server) open(ctx context.Context, p *pool) error {
 	if err := flush(ctx, s.nc); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("flush subscriptions: %w", err)
 	}
-	// The server refuses a subscription with an error that belongs to none.
-	if err := s.nc.LastError(); err != before && errors.Is(err, nats.ErrPermissionViolation) { //nolint:errorlint // asks whether it is a new one
+	// The server refuses a subscription with an error that belongs to none, and
+	// may refuse something else at the same time.
+	err := s.nc.LastError()
+	if err != before && refusesSubscription(err, s.addr.any(p.ep.name)) { //nolint:errorlint // asks whether it is a new one
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	return nil
+}
+
+// refusesSubscription tells whether the server has refused a subscription to a
+// subject, or to one that begins with it.
+func refusesSubscription(err error, subject string) bool {
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+subject)
 }
 
 // stop ends the taking of calls and waits for those that came. Near the end of

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/internal/fleetlog"
 	"github.com/agner-go/agner/internal/subject"
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/publish"
@@ -35,6 +36,8 @@ type Service struct {
 	consumer    *consume.Consumer // nil without subscriptions
 	tree        *supervise.Supervisor
 	declaration Declaration
+	fleet       *fleetlog.Writer // nil with presence off
+	changed     chan struct{}    // has the presence entry written at once
 	badReplies  atomic.Int64
 	badReplyLog everySecond
 
@@ -77,8 +80,9 @@ func newService(nc *nats.Conn, cfg Config, all []Part) (*Service, error) {
 		id:          identity{Name: cfg.Name, Instance: cfg.Instance, Version: cfg.Version},
 		addr:        address{ns: subject.Namespace(cfg.Namespace), service: cfg.Name},
 		description: cfg.Description, metadata: maps.Clone(cfg.Metadata),
-		state: StateIdle,
+		state: StateIdle, changed: make(chan struct{}, 1),
 	}
+	s.fleet = s.newFleetLog()
 	if s.guard, err = newReplyGuard(cfg.ReplyPrefixes); err != nil {
 		return nil, err
 	}
@@ -91,6 +95,7 @@ func newService(nc *nats.Conn, cfg Config, all []Part) (*Service, error) {
 		ep.intercept(s.id, cfg.Interceptors)
 	}
 	if len(parts.subscriptions) > 0 {
+		cfg.Consume.OnNotice = s.withNotices(cfg.Consume.OnNotice)
 		if s.consumer, err = consume.New(js, cfg.Consume, parts.subscriptions...); err != nil {
 			return nil, err
 		}
@@ -184,6 +189,8 @@ func (s *Service) RunReady(ctx context.Context, ready func()) error {
 		case <-ctx.Done():
 		}
 		s.setState(StateDraining)
+		s.presenceChanged()
+		s.fleet.Write(fleetlog.Record{Kind: fleetlog.KindDraining})
 		stopped <- time.Now()
 	}()
 	err := s.supervised(ctx, ready)
@@ -248,6 +255,7 @@ func (s *Service) supervised(ctx context.Context, ready func()) error {
 			s.state = StateReady
 		}
 		s.mu.Unlock()
+		s.presenceChanged()
 		ready()
 	})
 }

@@ -13,15 +13,20 @@ import (
 
 // Names of the children that a service has beside those of Add.
 const (
-	childEvents = "events"
-	childCalls  = "calls"
+	childPresence = "presence"
+	childEvents   = "events"
+	childCalls    = "calls"
 )
 
 // newTree lays out the children. They start in this order and stop in reverse:
 // what the user added is there before the first event or call and after the
 // last.
 func (s *Service) newTree(added []supervise.Child) (*supervise.Supervisor, error) {
-	children := added
+	var children []supervise.Child
+	if !s.cfg.Presence.Off {
+		children = append(children, s.presenceChild())
+	}
+	children = append(children, added...)
 	if s.consumer != nil {
 		children = append(children, supervise.Child{
 			Name:     childEvents,
@@ -38,6 +43,7 @@ func (s *Service) newTree(added []supervise.Child) (*supervise.Supervisor, error
 	}
 	root := s.cfg.Supervision
 	root.Name, root.Logger, root.Template = s.id.Name, s.log, nil
+	root.OnEvent = s.withTransitions(root.OnEvent)
 	root.Gate = connection.NewGate(s.nc, nil)
 	return supervise.New(root, children...)
 }
