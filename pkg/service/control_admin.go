@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/agner-go/agner/internal/control"
+	"github.com/agner-go/agner/internal/fleetlog"
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/supervise"
 )
@@ -233,6 +234,16 @@ func (c *controller) record(ctx context.Context, who control.Act, done control.D
 		attrs = append(attrs, slog.Any("error", err))
 	}
 	s.log.LogAttrs(ctx, level, "admin act", attrs...)
+	record := fleetlog.Record{
+		Kind: fleetlog.KindAdmin, Object: done.Verb, By: onLine(who.By, 200), Text: onLine(who.Why, 1000), Reason: "done",
+		Detail: map[string]string{
+			"inbox": inboxOwner(reply), "targets": strings.Join(done.Targets, " "), "detail": done.Detail,
+		},
+	}
+	if err != nil {
+		record.Reason, record.Detail["error"] = "failed", onLine(err.Error(), 1000)
+	}
+	c.fleet.Write(record)
 }
 
 // inboxOwner is the part of an inbox that is the same for all of one identity.

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/internal/control"
+	"github.com/agner-go/agner/internal/fleetlog"
 	"github.com/agner-go/agner/internal/testserver"
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/envelope"
@@ -323,7 +324,21 @@ func TestControlActs(t *testing.T) {
 		}
 	}
 	if acts != 9 {
-		t.Errorf("%d acts are recorded, want 9", acts)
+		t.Errorf("%d acts are logged, want 9", acts)
+	}
+	js, err := jetstream.New(c.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := 0
+	for r, err := range fleetlog.Read(t.Context(), js, fleetlog.Query{Kind: fleetlog.KindAdmin, Service: "billing", Instance: "b-1"}) {
+		if err != nil || r.By != "ann@ops" || r.Text != "test" || r.Reason != "done" || r.Detail["targets"] == "" {
+			t.Errorf("record %+v, %v", r, err)
+		}
+		records++
+	}
+	if records != 9 {
+		t.Errorf("the fleet log has %d acts, want 9", records)
 	}
 }
 
