@@ -1,9 +1,12 @@
 package chaos
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -60,6 +63,27 @@ func (e *Evidence) events(ctx context.Context, js jetstream.JetStream) error {
 		}
 		return nil
 	})
+}
+
+// keep writes EVENTS into a file, one line for each message, for whoever looks for
+// the cause of a finding.
+func keep(ctx context.Context, js jetstream.JetStream, path string) error {
+	f, err := os.Create(path) //nolint:gosec // G304: the machine's own file
+	if err != nil {
+		return fmt.Errorf("keep EVENTS: %w", err)
+	}
+	out := bufio.NewWriter(f)
+	lines := json.NewEncoder(out)
+	err = each(ctx, js, "EVENTS", ">", jetstream.DeliverAllPolicy, func(m jetstream.Msg) error {
+		at, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		return lines.Encode(map[string]any{
+			"seq": at.Sequence.Stream, "stored": at.Timestamp, "subject": m.Subject(), "header": m.Headers(), "data": string(m.Data()),
+		})
+	})
+	return errors.Join(err, out.Flush(), f.Close())
 }
 
 // states reads the last state of each entity, as docs/wire.md has it.

@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/agner-go/agner/internal/stream"
-	"github.com/agner-go/agner/internal/testserver"
 )
 
 // InboxConfig says how large a run is.
@@ -108,6 +106,11 @@ func RunInbox(tb testing.TB, cfg InboxConfig) *Result {
 		tb.Fatalf("chaos: history: %v", err)
 	}
 	settle(ctx, tb, js, cfg, path, r)
+	if !r.OK() {
+		if err := keep(ctx, js, filepath.Join(cfg.Dir, "events.jsonl")); err != nil {
+			tb.Errorf("chaos: %v", err)
+		}
+	}
 	if err := r.tell(path, cfg); err != nil {
 		tb.Fatalf("chaos: %v", err)
 	}
@@ -131,26 +134,16 @@ func startWorkers(tb testing.TB, srv *servers, cfg InboxConfig, first, count int
 	var all workers
 	for i := first; i < first+count; i++ {
 		w := &worker{wires: srv.wires()}
-		env := workerEnv(tb, WorkerConfig{
+		w.program = NewWorker(tb, WorkerConfig{
 			Name: workerName(i), URL: w.wires.url(i), Lease: cfg.Lease, Keys: cfg.Keys,
 			Record: filepath.Join(cfg.Dir, workerName(i)+".jsonl"),
 		})
-		w.program = testserver.NewProgram(tb, workerName(i), env)
 		if running {
 			w.program.Start(tb)
 		}
 		all = append(all, w)
 	}
 	return all
-}
-
-func workerEnv(tb testing.TB, cfg WorkerConfig) string {
-	tb.Helper()
-	text, err := json.Marshal(cfg)
-	if err != nil {
-		tb.Fatalf("chaos: %v", err)
-	}
-	return workerVariable + "=" + string(text)
 }
 
 // attack sends the load while the nemesis is at work, and returns when both are
@@ -224,8 +217,8 @@ func settle(ctx context.Context, tb testing.TB, js jetstream.JetStream, cfg Inbo
 		case v.Broken() == 0:
 			clean = true
 			r.Settled = time.Since(began)
-		case time.Since(moved) > patience*cfg.Lease:
-			return
+		case time.Since(moved) > patience*cfg.Lease, v.Broken() > v.Lost && time.Since(moved) > 2*cfg.Lease:
+			return // what is doubled or out of order does not heal
 		}
 		pause := time.Second
 		if clean {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,16 @@ type WorkerConfig struct {
 	Lease  time.Duration `json:"lease"`
 	Keys   int           `json:"keys"`
 	Record string        `json:"record"` // file to which it appends what it sees
+}
+
+// NewWorker returns a worker that is down.
+func NewWorker(tb testing.TB, cfg WorkerConfig) *testserver.Program {
+	tb.Helper()
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		tb.Fatalf("chaos: %v", err)
+	}
+	return testserver.NewProgram(tb, cfg.Name, workerVariable+"="+string(text))
 }
 
 // ServeIfAsked turns this process into a worker or a server if the machine

@@ -1,20 +1,19 @@
 package supervise_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/agner-go/agner/internal/planted"
 )
 
-// planted are bugs, at least one in each rule. Each replaces one piece of the
+// bugs are at least one in each rule. Each replaces one piece of the
 // package's source in an overlay, so that the package itself has no hooks for
 // it, and the model has to notice.
-var planted = []struct{ rule, file, old, bug string }{
+var bugs = []struct{ rule, file, old, bug string }{
 	{
 		"order: all are cancelled at once, not each in its turn", "wave.go",
 		"		s.tell(c.run)\n		return c.run == nil\n",
@@ -141,21 +140,15 @@ var planted = []struct{ rule, file, old, bug string }{
 // AGNER_PLANTED=1 plants every one of them, which takes some minutes.
 func TestPlanted(t *testing.T) {
 	t.Parallel()
-	for i, p := range planted {
-		source, err := os.ReadFile(p.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := bytes.Count(source, []byte(p.old)); n != 1 {
-			t.Errorf("%s: found %d times in %s", p.rule, n, p.file)
-			continue
-		}
+	for i, p := range bugs {
+		bug := planted.Bug{Rule: p.rule, Edits: []planted.Edit{{File: p.file, Old: p.old, New: p.bug}}}
+		bug.Check(t)
 		if i > 0 && os.Getenv("AGNER_PLANTED") == "" {
 			continue
 		}
 		t.Run(p.rule, func(t *testing.T) {
 			t.Parallel()
-			if out, caught := plant(t, p.file, strings.Replace(string(source), p.old, p.bug, 1)); !caught {
+			if out, caught := runPlanted(t, bug); !caught {
 				t.Errorf("not caught\n%s", out)
 			} else if testing.Verbose() {
 				t.Log(firstDifference(out))
@@ -164,33 +157,13 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// plant runs the model against the package with one file replaced.
-func plant(t *testing.T, file, source string) (out string, caught bool) {
+// runPlanted runs the model against the package with a bug in it.
+func runPlanted(t *testing.T, bug planted.Bug) (out string, caught bool) {
 	t.Helper()
-	dir := t.TempDir()
-	abs, err := filepath.Abs(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bugged := filepath.Join(dir, filepath.Base(file))
-	overlay := filepath.Join(dir, "overlay.json")
-	text, err := json.Marshal(map[string]map[string]string{"Replace": {abs: bugged}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string]string{bugged: source, overlay: string(text)} {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	binary := filepath.Join(dir, "planted.test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, ".")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("does not compile: %v\n%s", err, text)
-	}
+	binary := bug.Build(t, "test", "-c", "-vet=off", ".")
 	run := exec.CommandContext(t.Context(), binary, "-test.run=^TestModel$", "-test.timeout=60s", "-rapid.shrinktime=0s")
 	run.Env = append(os.Environ(), "AGNER_MODEL_STEPS=100000", "AGNER_MODEL_SEED=1")
-	text, err = run.CombinedOutput()
+	text, err := run.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
