@@ -23,7 +23,7 @@ $(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim planted scale presence presence-scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim inbox-handover planted scale presence presence-scale fuzz bench bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,8 +86,13 @@ inbox-chaos-short: ## the same in about a minute, on three servers
 inbox-sim: ## 1,000,000 steps of who owns what, in fake time
 	$(call long,./pkg/inbox,Simulation,AGNER_SIMULATION_STEPS=1000000)
 
-planted: ## a bug planted in each rule of the supervisor is caught by the model
+inbox-handover: ## how long an entity pauses when its instance stops or dies; wants a quiet machine
+	$(call long,./internal/chaos,HandOver,AGNER_HANDOVER=1)
+
+planted: ## bugs planted in supervisor and inbox are caught by model, simulation and fault machine
 	$(call long,./pkg/supervise,Planted,AGNER_PLANTED=1)
+	$(call long,./pkg/inbox,Planted,AGNER_PLANTED=1)
+	$(call long,./internal/chaos,Planted,AGNER_PLANTED=1)
 
 scale: ## 10,000 supervised children
 	$(call long,./pkg/supervise,Scale,AGNER_SCALE=10000)

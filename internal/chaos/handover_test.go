@@ -24,12 +24,12 @@ import (
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	long := os.Getenv("AGNER_HANDOVER") != ""
-	lease, graceful, slack, rounds := time.Second, 2*time.Second, 3*time.Second, 1
+	lease, beat, graceful, slack, rounds := time.Second, 400*time.Millisecond, 10*time.Second, 10*time.Second, 1
 	if long {
-		lease, graceful, slack, rounds = 3*time.Second, 500*time.Millisecond, time.Second, 5
+		lease, beat, graceful, slack, rounds = 3*time.Second, 100*time.Millisecond, 500*time.Millisecond, time.Second, 5
 	}
 	for round := range rounds {
-		h := startHandOver(t, lease)
+		h := startHandOver(t, lease, beat)
 		stopped := h.disturb(t, func() { h.workers[0].Stop() })
 		killed := h.disturb(t, func() { h.workers[1].Kill() })
 		t.Logf("round %d: in order: %s", round+1, stopped)
@@ -58,7 +58,7 @@ type handOver struct {
 
 const partitions = 64
 
-func startHandOver(t *testing.T, lease time.Duration) *handOver {
+func startHandOver(t *testing.T, lease, beat time.Duration) *handOver {
 	t.Helper()
 	s := testserver.StartChild(t)
 	h := &handOver{js: s.JetStream(t), keys: make([]string, partitions)}
@@ -80,7 +80,7 @@ func startHandOver(t *testing.T, lease time.Duration) *handOver {
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		chaos.Feed(ctx, t, h.js, h.keys, 100*time.Millisecond)
+		chaos.Feed(ctx, t, h.js, h.keys, beat)
 	}()
 	h.end = func() {
 		cancel()
@@ -94,7 +94,7 @@ func startHandOver(t *testing.T, lease time.Duration) *handOver {
 	// Everything has an owner, and nothing has moved for a while.
 	var before map[int]cursor
 	since := time.Now()
-	testserver.Eventually(t, 30*time.Second, func() bool {
+	testserver.Eventually(t, time.Minute, func() bool {
 		now := h.cursors(t)
 		if !slices.EqualFunc(keysOf(now), keysOf(before), func(a, b int) bool { return a == b && now[a].Epoch == before[b].Epoch }) {
 			before, since = now, time.Now()
@@ -168,14 +168,14 @@ func (h *handOver) disturb(t *testing.T, do func()) outcome {
 	began := time.Now()
 	do()
 	var after map[int]cursor
-	testserver.Eventually(t, 30*time.Second, func() bool {
+	testserver.Eventually(t, time.Minute, func() bool {
 		after = h.cursors(t)
 		return h.owners(after) == h.owners(before)-1
 	}, "the others own everything")
 	// Each key has had an output since.
 	settled := time.Now()
 	var gaps map[string]time.Duration
-	testserver.Eventually(t, 30*time.Second, func() error {
+	testserver.Eventually(t, time.Minute, func() error {
 		var err error
 		gaps, err = chaos.Gaps(t.Context(), h.js, h.keys, began.Add(-500*time.Millisecond), settled)
 		return err

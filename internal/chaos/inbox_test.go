@@ -12,7 +12,7 @@ import (
 func TestInbox(t *testing.T) {
 	t.Parallel()
 	r := chaos.RunInbox(t, chaos.InboxConfig{
-		Messages: 2000, Keys: 100, Workers: 2, Senders: 32, Seed: 1,
+		Messages: 2000, Keys: 100, Workers: 2, Senders: 32, Events: 4, Seed: 1,
 		Faults: 3, Kinds: []chaos.Kind{chaos.KillWorker, chaos.PauseWorker, chaos.LeaveWorker},
 		Lease: time.Second, Gap: 300 * time.Millisecond,
 	})

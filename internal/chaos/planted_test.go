@@ -66,6 +66,8 @@ var unsafe = []planted.Bug{
 // TestPlanted shows that the machine can fail. In its short form it sees that all
 // bugs still have a place in the source. AGNER_PLANTED=1 plants each of them and
 // gives the machine a minute to find it.
+//
+//nolint:tparallel // one bug after the other: each run is for two cores
 func TestPlanted(t *testing.T) {
 	t.Parallel()
 	for _, bug := range unsafe {
@@ -73,7 +75,6 @@ func TestPlanted(t *testing.T) {
 		if os.Getenv("AGNER_PLANTED") == "" {
 			continue
 		}
-		// One after the other: each run is for two cores.
 		t.Run(bug.Rule, func(t *testing.T) {
 			machine := bug.Build(t, "build", "./run")
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

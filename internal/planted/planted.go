@@ -69,7 +69,7 @@ func (b Bug) Build(tb testing.TB, command string, args ...string) string {
 	}
 	overlay, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "planted")
 	write(tb, overlay, text)
-	build := exec.CommandContext(tb.Context(), "go", append([]string{command, "-overlay", overlay, "-o", binary}, args...)...)
+	build := exec.CommandContext(tb.Context(), "go", append([]string{command, "-overlay", overlay, "-o", binary}, args...)...) //nolint:gosec // G204: the go command
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("planted bug %q does not compile: %v\n%s", b.Rule, err, out)
 	}

@@ -41,7 +41,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.DurationVar(&cfg.Lease, "lease", 3*time.Second, "lease of a partition's owner")
 	flags.DurationVar(&cfg.Gap, "gap", 0, "mean time between two faults (default half a lease)")
 	flags.DurationVar(&cfg.Over, "over", 0, "spread the messages over this long, if the faults take less")
-	flags.IntVar(&cfg.Events, "events", 0, "one message in so many is an event to which the inbox subscribes; 0 for none")
+	flags.IntVar(&cfg.Events, "events", 4, "one message in so many is an event to which the inbox subscribes; 0 for none")
 	flags.IntVar(&cfg.Pad, "pad", 0, "bytes added to each message")
 	flags.StringVar(&cfg.Dir, "dir", "", "keep the history and the workers' records there")
 	seed := flags.String("seed", "", "seed of plan and load; empty draws one")
