@@ -112,9 +112,14 @@ func decodeHeader(encoded string) (nats.Header, error) {
 	return nats.DecodeHeadersMsg(block)
 }
 
-// purge removes what a stream holds under a filter, below a sequence.
+// purge removes what a stream holds below a sequence, under a filter unless that
+// is empty.
 func (s server) purge(ctx context.Context, stream, filter string, below uint64) error {
-	req, err := json.Marshal(map[string]any{"filter": filter, "seq": below})
+	what := map[string]any{"seq": below}
+	if filter != "" {
+		what["filter"] = filter
+	}
+	req, err := json.Marshal(what)
 	if err != nil {
 		return err
 	}
