@@ -54,6 +54,16 @@ type outbox struct {
 	start  uint64 // sequence of the cursor of this claim
 }
 
+// advance takes note of a marker: what is not behind it has been relayed.
+func (b *outbox) advance(marker, position uint64) {
+	b.marker, b.done = marker, max(b.done, position)
+	i := 0
+	for i < len(b.outs) && b.outs[i].seq <= position {
+		i++
+	}
+	b.outs = slices.Delete(b.outs, 0, i)
+}
+
 func newRelay(e *engine) *relay {
 	return &relay{e: e, from: make(map[*run]*outbox), bell: make(chan struct{}, 1)}
 }
@@ -186,8 +196,10 @@ func (l *relay) recover(ctx context.Context, r *run, b *outbox) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b.known, b.marker, b.done = true, seq, m.Position
-	b.outs = append(left, b.outs...)
+	b.known, b.outs = true, append(left, b.outs...)
+	// The marker may be read late, after another owner has relayed what this
+	// one committed.
+	b.advance(seq, m.Position)
 	if len(b.outs) == 0 && r.halted() {
 		l.e.wake()
 	}
@@ -347,7 +359,7 @@ func (l *relay) reread(ctx context.Context, parcels []parcel) bool {
 	return true
 }
 
-// advance takes note of a marker: what is not behind it has been relayed.
+// advance takes note of the marker of a run.
 func (l *relay) advance(r *run, markerSeq, position uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -355,12 +367,7 @@ func (l *relay) advance(r *run, markerSeq, position uint64) {
 	if b == nil {
 		return
 	}
-	b.marker, b.done = markerSeq, max(b.done, position)
-	i := 0
-	for i < len(b.outs) && b.outs[i].seq <= position {
-		i++
-	}
-	b.outs = slices.Delete(b.outs, 0, i)
+	b.advance(markerSeq, position)
 	if len(b.outs) == 0 && r.halted() {
 		l.e.wake()
 	}
