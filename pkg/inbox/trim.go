@@ -54,7 +54,7 @@ func (t *trimmer) trimMail(ctx context.Context) error {
 		return nil
 	}
 	var low []int // partitions that keep the bound where it is
-	bound, above := uint64(0), ^uint64(0)
+	above := ^uint64(0)
 	for p := range e.in.cfg.Partitions {
 		m, err := e.server.last(ctx, e.stateStream, e.in.subjects.Cursor(p))
 		if err != nil {
@@ -75,13 +75,13 @@ func (t *trimmer) trimMail(ctx context.Context) error {
 			above = min(above, c.Position)
 		}
 	}
-	bound = above
+	bound := above
 	for _, p := range low {
-		clear, err := t.clear(ctx, p)
-		if err != nil || clear == 0 {
+		empty, err := t.emptyTo(ctx, p)
+		if err != nil || empty == 0 {
 			return err
 		}
-		bound = min(bound, clear)
+		bound = min(bound, empty)
 	}
 	if bound <= t.mail || bound == ^uint64(0) {
 		return nil
@@ -93,10 +93,10 @@ func (t *trimmer) trimMail(ctx context.Context) error {
 	return nil
 }
 
-// clear returns a sequence up to which the mailbox holds nothing of a partition,
+// emptyTo returns a sequence up to which the mailbox holds nothing of a partition,
 // or 0. Count and sequence are of one answer: even a server that lags speaks the
 // truth about what it has, and what comes later stands behind.
-func (t *trimmer) clear(ctx context.Context, part int) (uint64, error) {
+func (t *trimmer) emptyTo(ctx context.Context, part int) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	s, err := t.e.in.js.Stream(ctx, t.e.mailStream)
