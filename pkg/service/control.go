@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/agner-go/agner/internal/control"
-	"github.com/agner-go/agner/internal/fleetlog"
 )
 
 const (
@@ -34,9 +33,6 @@ type controller struct {
 	run       context.Context //nolint:containedctx // of the Run that it is part of
 	listeners []*listener
 	lastDump  time.Time // of the goroutine that reads
-
-	fleet *fleetlog.Writer // of acts; nil without admin verbs
-	close func()           // ends it, once it has written what it was given
 }
 
 // startControl listens until stop: from before the first child is started, and
@@ -51,7 +47,6 @@ func (s *Service) startControl(ctx context.Context) (*controller, error) {
 	err := c.listen(c.onRead,
 		where(control.Read, name, id), where(control.Read, name, control.All), where(control.Read, control.All, control.All))
 	if err == nil && s.cfg.Admin {
-		c.openLog(ctx)
 		err = c.listen(c.onAdmin, where(control.Admin, name, id))
 	}
 	if err != nil {
@@ -87,28 +82,6 @@ func (c *controller) listen(handle func(*nats.Msg), subjects ...string) error {
 func (c *controller) stop() {
 	for _, l := range c.listeners {
 		l.stop()
-	}
-	if c.close != nil {
-		c.close()
-	}
-}
-
-// openLog has acts written into the fleet log, without making anybody wait.
-func (c *controller) openLog(ctx context.Context) {
-	s := c.service
-	c.fleet = fleetlog.NewWriter(s.js, fleetlog.Config{
-		Namespace: s.addr.ns, Service: s.id.Name, Instance: s.id.Instance, Logger: s.log,
-		Bind: s.cfg.Publish.Provision != nil && !*s.cfg.Publish.Provision,
-	})
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = c.fleet.Run(ctx) // returns nil
-	}()
-	c.close = func() {
-		cancel()
-		<-ended
 	}
 }
 

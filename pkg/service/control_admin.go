@@ -243,7 +243,7 @@ func (c *controller) record(ctx context.Context, who control.Act, done control.D
 	if err != nil {
 		record.Reason, record.Detail["error"] = "failed", onLine(err.Error(), 1000)
 	}
-	c.fleet.Write(record)
+	s.fleet.Write(record)
 }
 
 // inboxOwner is the part of an inbox that is the same for all of one identity.

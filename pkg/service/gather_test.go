@@ -73,15 +73,19 @@ func TestGather(t *testing.T) {
 
 func TestGatherEnds(t *testing.T) {
 	srv := testserver.Start(t)
-	canceled := make(chan string, 10)
+	// The quick one answers once the slow one runs: a cancel that overtakes its
+	// request keeps the handler from running at all.
+	running, canceled := make(chan string, 10), make(chan string, 10)
 	for _, id := range []string{"quick", "slow"} {
 		start(t, srv.Connect(t), service.Config{Name: "billing", Instance: id},
 			service.Handle("wait", func(ctx context.Context, _ int) (string, error) {
 				if id == "slow" {
+					running <- id
 					<-ctx.Done()
 					canceled <- id
 					return "", ctx.Err()
 				}
+				<-running
 				return id, nil
 			}))
 	}
