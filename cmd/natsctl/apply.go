@@ -106,7 +106,7 @@ func (a *app) apply(ctx context.Context, f *applyFlags) error {
 			return err
 		}
 	}
-	applyErr := a.applyPlan(ctx, f, p, plan, out)
+	applyErr := a.applyPlan(ctx, f, s, p, plan, out)
 	if out.isTable() {
 		return applyErr
 	}
@@ -119,7 +119,7 @@ func (a *app) apply(ctx context.Context, f *applyFlags) error {
 }
 
 // applyPlan asks, and does what the plan says.
-func (a *app) applyPlan(ctx context.Context, f *applyFlags, p *declare.Planner, plan *declare.Plan, out *printer) error {
+func (a *app) applyPlan(ctx context.Context, f *applyFlags, s *session, p *declare.Planner, plan *declare.Plan, out *printer) error {
 	if c := plan.Conflicts(); len(c) > 0 {
 		return fmt.Errorf("%s %s: %w: %s", c[0].Kind, onLine(c[0].Name, 0), declare.ErrConflict, c[0].Note)
 	}
@@ -135,11 +135,18 @@ func (a *app) applyPlan(ctx context.Context, f *applyFlags, p *declare.Planner, 
 	if err != nil || !ok {
 		return err
 	}
+	var done []string
 	err = p.Apply(ctx, plan, func(s *declare.Step) {
+		done = append(done, s.String())
 		if out.isTable() {
 			fmt.Fprintf(a.stdout, "done: %s\n", onLine(s.String(), 0))
 		}
 	})
+	// Opened afterwards: the log's own stream may be among what was made.
+	log := a.recorder(ctx, s, "declarations")
+	defer log.Close()
+	reason, detail := outcome(err, map[string]string{"steps": strings.Join(done, "; ")})
+	log.act("apply", "", reason, fmt.Sprintf("%d of %d steps", len(done), len(done)+plan.Pending()), detail)
 	return explainApply(err)
 }
 

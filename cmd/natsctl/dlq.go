@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"os/user"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/agner-go/agner/internal/fleetlog"
 	"github.com/agner-go/agner/internal/group"
 	"github.com/agner-go/agner/pkg/deadletter"
 )
@@ -177,8 +173,7 @@ func (f *dlqFilter) read(flags *pflag.FlagSet, args []string, now time.Time) (de
 type dlq struct {
 	*session
 	letters *deadletter.Client
-	log     *fleetlog.Writer
-	stop    func()
+	log     *recorder // nil before the first act
 }
 
 // openDLQ connects. What is done to letters is told to the fleet log.
@@ -187,7 +182,7 @@ func (a *app) openDLQ(ctx context.Context) (*dlq, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dlq{session: s, stop: func() {}}
+	d := &dlq{session: s}
 	d.letters, err = deadletter.New(s.js, deadletter.Config{
 		Namespace: string(s.ns),
 		Record: func(ctx context.Context, act deadletter.Act) error {
@@ -205,53 +200,24 @@ func (a *app) openDLQ(ctx context.Context) (*dlq, error) {
 // record tells the fleet log of an act.
 func (d *dlq) record(ctx context.Context, a *app, act deadletter.Act) {
 	if d.log == nil {
-		d.log = fleetlog.NewWriter(d.js, fleetlog.Config{
-			Namespace: d.ns, Service: "dead-letters", Instance: "all", Logger: slog.New(slog.NewTextHandler(a.stderr, nil)),
-		})
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		done := make(chan struct{})
-		go func() {
-			_ = d.log.Run(ctx) // it always ends well
-			close(done)
-		}()
-		d.stop = func() {
-			cancel()
-			<-done
-		}
+		d.log = a.recorder(ctx, d.session, "dead-letters")
 	}
-	r := fleetlog.Record{
-		Kind: fleetlog.KindAdmin, Object: "dlq." + act.Verb, By: whoami(), Reason: "begin", Text: act.Filter.String(),
-		Service: act.Filter.Group, Instance: "all",
-	}
-	if r.Service == "" {
-		r.Service = "dead-letters"
-	}
+	reason, detail := "begin", map[string]string(nil)
 	if act.Over {
-		r.Reason = "end"
-		r.Detail = map[string]string{"done": strconv.Itoa(act.Done), "skipped": strconv.Itoa(act.Skipped), "letters": fmt.Sprint(act.First)}
+		reason = "end"
+		detail = map[string]string{"done": strconv.Itoa(act.Done), "skipped": strconv.Itoa(act.Skipped), "letters": fmt.Sprint(act.First)}
 		if act.Err != nil {
-			r.Detail["error"] = act.Err.Error()
+			detail["error"] = act.Err.Error()
 		}
 	}
-	d.log.Write(r)
+	d.log.act("dlq."+act.Verb, act.Filter.Group, reason, act.Filter.String(), detail)
 }
 
 func (d *dlq) Close() {
-	d.stop()
+	if d.log != nil {
+		d.log.Close()
+	}
 	d.session.Close()
-}
-
-// whoami is who sits at this machine.
-func whoami() string {
-	name := "somebody"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return name
-	}
-	return name + "@" + host
 }
 
 // explain says what to do about an error where that is not obvious.

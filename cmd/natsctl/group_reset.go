@@ -122,12 +122,16 @@ func (a *app) groupReset(ctx context.Context, name string, f *resetFlags) error 
 		if err != nil || !ok {
 			return err
 		}
+		log := a.recorder(ctx, s, "groups")
+		defer log.Close()
 		err = r.Apply(ctx, plan, func(d group.Done) {
 			report.Done = append(report.Done, d)
 			if p.isTable() {
 				fmt.Fprintf(a.stdout, "%s: set, next is %d; dropped from the retry lane: %d\n", onLine(d.Subscription, 0), d.Position, d.RetriesDropped)
 			}
 		})
+		reason, detail := outcome(err, resetDetail(report.Done))
+		log.act("group.reset", g, reason, name, detail)
 		if err != nil {
 			return err
 		}
@@ -136,6 +140,15 @@ func (a *app) groupReset(ctx context.Context, name string, f *resetFlags) error 
 		return nil
 	}
 	return p.document(report)
+}
+
+// resetDetail says of each subscription what it was set to.
+func resetDetail(done []group.Done) map[string]string {
+	detail := make(map[string]string, len(done))
+	for _, d := range done {
+		detail[d.Subscription] = fmt.Sprintf("next %d, retries dropped %d", d.Position, d.RetriesDropped)
+	}
+	return detail
 }
 
 func printPlan(p *printer, plan *group.Plan) error {

@@ -55,7 +55,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 }
 
 // schedules runs f with a publisher, which knows the schedules.
-func (a *app) schedules(ctx context.Context, f func(*publish.Publisher) error) error {
+func (a *app) schedules(ctx context.Context, f func(*session, *publish.Publisher) error) error {
 	s, err := a.connect(ctx)
 	if err != nil {
 		return err
@@ -65,14 +65,14 @@ func (a *app) schedules(ctx context.Context, f func(*publish.Publisher) error) e
 	if err != nil {
 		return err
 	}
-	return f(pub)
+	return f(s, pub)
 }
 
 func (a *app) scheduleList(ctx context.Context, limit int) error {
 	if limit < 0 {
 		return usagef("--limit %d: give 0 for all, or how many at most", limit)
 	}
-	return a.schedules(ctx, func(pub *publish.Publisher) error {
+	return a.schedules(ctx, func(_ *session, pub *publish.Publisher) error {
 		found := []publish.Schedule{}
 		more := false
 		for s, err := range pub.Schedules(ctx) {
@@ -113,10 +113,17 @@ func dueOf(s publish.Schedule) string {
 }
 
 func (a *app) scheduleCancel(ctx context.Context, ids []string) error {
-	return a.schedules(ctx, func(pub *publish.Publisher) error {
+	return a.schedules(ctx, func(s *session, pub *publish.Publisher) error {
+		log := a.recorder(ctx, s, "schedules")
+		defer log.Close()
 		var errs []error
 		for _, id := range ids {
-			if err := pub.CancelSchedule(ctx, id); err != nil {
+			err := pub.CancelSchedule(ctx, id)
+			if !errors.Is(err, publish.ErrNoSchedule) {
+				reason, detail := outcome(err, nil)
+				log.act("schedule.cancel", "", reason, id, detail)
+			}
+			if err != nil {
 				errs = append(errs, err)
 				continue
 			}

@@ -68,7 +68,7 @@ func acts() map[string][]string {
 		"pub $JS.API.STREAM.DELETE.RETRY_billing": {},
 		"pub $JS.API.STREAM.PURGE.EVENTS":         {},
 		"pub $JS.API.STREAM.PURGE.DEAD":           {},
-		"pub $JS.API.STREAM.PURGE.SCHEDULED":      {},
+		"pub $JS.API.STREAM.PURGE.SCHEDULED":      {"cron", "ann"},
 		"pub $JS.API.STREAM.PURGE.RETRY_shipping": {},
 		"pub $JS.API.STREAM.PURGE.RETRY_billing":  {"member", "bound", "whole"}, // see docs/permissions.md
 		"pub $JS.API.STREAM.SNAPSHOT.EVENTS":      {},

@@ -21,6 +21,7 @@ func (b *builder) reader() {
 	b.subscribe(stream.KVSubject(b.ns.Stream(stream.InstancesName), ">"))
 	if b.Events {
 		b.directGet(b.ns.Stream(stream.EventsName))
+		b.directGet(b.ns.Stream(stream.ScheduledName))
 		b.follow(stream.EventsName, "events.>")
 	}
 	if b.Dead {
@@ -57,6 +58,7 @@ func (b *builder) operator() {
 	for _, request := range []string{"STREAM.MSG.DELETE.*", "DIRECT.GET.*", "CONSUMER.PAUSE.*.*", "CONSUMER.RESET.*.*"} {
 		b.api(request)
 	}
+	b.api("STREAM.PURGE." + b.ns.Stream(stream.ScheduledName)) // to cancel a schedule
 	events := b.ns.Stream(stream.EventsName)
 	b.api("CONSUMER.CREATE." + events + ".*") // to find the sequence of a time, over all subjects
 	b.api("CONSUMER.DELETE." + events + ".*")
@@ -74,6 +76,7 @@ func (b *builder) deployer() error {
 		names = append(names, stream.RetryName(b.ns, b.Group))
 	}
 	b.api("INFO")
+	b.publish(b.ns.Subject("fleet.admin.declarations.all")) // what was applied
 	for _, name := range names {
 		b.api("STREAM.INFO." + name)
 		b.api("STREAM.CREATE." + name)

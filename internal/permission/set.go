@@ -35,8 +35,7 @@ func For(s Scope, roles ...Role) (Set, error) {
 		case Publisher:
 			err = b.publisher()
 		case Scheduler:
-			b.publish(b.ns.Subject("scheduled.pending.>"))
-			b.info(stream.ScheduledName, stream.EventsName, stream.DeadName)
+			b.scheduler()
 		case Member:
 			err = b.member()
 		case Caller:
@@ -99,6 +98,15 @@ func (b *builder) publisher() error {
 	}
 	b.info(stream.ScheduledName, stream.EventsName, stream.DeadName)
 	return nil
+}
+
+// scheduler declares, lists and cancels. The right to purge adds nothing to what
+// a roll-up on these subjects can do.
+func (b *builder) scheduler() {
+	b.publish(b.ns.Subject("scheduled.pending.>"))
+	b.info(stream.ScheduledName, stream.EventsName, stream.DeadName)
+	b.directGet(b.ns.Stream(stream.ScheduledName))
+	b.api("STREAM.PURGE." + b.ns.Stream(stream.ScheduledName))
 }
 
 // member handles events: it pulls and acknowledges on its own durables, keeps

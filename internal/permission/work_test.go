@@ -2,6 +2,7 @@ package permission_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -68,6 +69,41 @@ func TestDeployerAndPublisher(t *testing.T) {
 	}
 	if _, err := pub.PublishBatch(t.Context(), []envelope.Payload{orderPlaced{OrderID: "o-3"}, orderPlaced{OrderID: "o-4"}}); err != nil {
 		t.Error(err)
+	}
+	p.clean(t)
+}
+
+// TestScheduler declares at a time and as a cron, lists, cancels, and sees an
+// event arrive.
+func TestScheduler(t *testing.T) {
+	t.Parallel()
+	p := open(t, "")
+	p.deploy(t)
+	pub, err := publish.New(p.jetStream(t, "cron"), publish.Config{Source: "/cron", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []publish.Option{publish.At(time.Now().Add(time.Hour)), publish.Cron("0 0 3 * * *", "Europe/Berlin"), publish.In(time.Second)} {
+		if _, err := pub.Publish(t.Context(), orderPlaced{OrderID: "o-1"}, when, publish.WithScheduleID(rand.Text())); err != nil {
+			t.Error(err)
+		}
+	}
+	var ids []string
+	for s, err := range pub.Schedules(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.At.IsZero() || time.Until(s.At) > time.Minute {
+			ids = append(ids, s.ID)
+		}
+	}
+	if len(ids) != 2 {
+		t.Errorf("schedules %v, want two of far times", ids)
+	}
+	for _, id := range ids {
+		if err := pub.CancelSchedule(t.Context(), id); err != nil {
+			t.Error(err)
+		}
 	}
 	p.clean(t)
 }
