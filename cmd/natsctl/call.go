@@ -120,7 +120,7 @@ func (a *app) explainCall(ctx context.Context, s *session, target, instance stri
 	name, endpoint, _ := strings.Cut(target, ".")
 	look, cancel := context.WithTimeout(ctx, min(time.Second, a.connection.timeout))
 	defer cancel()
-	found, lookErr := s.discover(look, name)
+	found, lookErr := s.discover(look, name, nil)
 	switch {
 	case lookErr != nil:
 		return err

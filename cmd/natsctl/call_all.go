@@ -40,7 +40,7 @@ func (r instanceReply) text() string {
 func (a *app) callAll(ctx context.Context, s *session, client *service.Client, target string, request json.RawMessage) error {
 	name, endpoint, _ := strings.Cut(target, ".")
 	look, cancel := context.WithTimeout(ctx, min(time.Second, a.connection.timeout))
-	found, err := s.discover(look, name)
+	found, err := s.discover(look, name, nil)
 	cancel()
 	if err != nil {
 		return err

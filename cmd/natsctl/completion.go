@@ -72,7 +72,7 @@ func (a *app) completeService(cmd *cobra.Command, args []string, _ string) ([]st
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.live(cmd, func(ctx context.Context, s *session) ([]string, error) {
-		found, err := s.discover(ctx, "")
+		found, err := s.discover(ctx, "", nil)
 		names := map[string]bool{}
 		for _, i := range found {
 			names[i.Service] = true
@@ -86,7 +86,7 @@ func (a *app) completeEndpoint(cmd *cobra.Command, args []string, _ string) ([]s
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.live(cmd, func(ctx context.Context, s *session) ([]string, error) {
-		found, err := s.discover(ctx, "")
+		found, err := s.discover(ctx, "", nil)
 		names := map[string]bool{}
 		for _, i := range found {
 			for _, e := range i.Endpoints {
@@ -103,7 +103,7 @@ func (a *app) completeInstance(cmd *cobra.Command, args []string, _ string) ([]s
 		name, _, _ = strings.Cut(args[0], ".")
 	}
 	return a.live(cmd, func(ctx context.Context, s *session) ([]string, error) {
-		found, err := s.discover(ctx, name)
+		found, err := s.discover(ctx, name, nil)
 		return sortedKeys(found.instances()), err
 	})
 }

@@ -157,6 +157,8 @@ type session struct {
 	js    jetstream.JetStream
 	ns    subject.Namespace
 	where string // the server, for messages
+
+	patience time.Duration // how long to wait for an answer
 }
 
 func (s *session) Close() { s.nc.Close() }
@@ -195,7 +197,7 @@ func (a *app) connect(ctx context.Context, opts ...nats.Option) (*session, error
 		nc.Close()
 		return nil, err
 	}
-	return &session{nc: nc, js: js, ns: subject.Namespace(c.space), where: where}, nil
+	return &session{nc: nc, js: js, ns: subject.Namespace(c.space), where: where, patience: c.timeout}, nil
 }
 
 // onConnError takes the errors that belong to no request, which nats.go would

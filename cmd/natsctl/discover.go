@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/agner-go/agner/pkg/service"
 )
 
 // What nats.go/micro, and with it every Agner service, answers on $SRV.
@@ -24,6 +26,12 @@ const (
 	// instances are asked at once, so that they answer at about one time.
 	discoverQuiet  = 300 * time.Millisecond
 	discoverFactor = 3
+	// discoverWithin is after how long nothing but discoverQuiet is waited for,
+	// unless --timeout asks for more patience than its default.
+	discoverWithin = 800 * time.Millisecond
+	// discoverRest is what is left to wait, for those that register nowhere, when
+	// all that are registered have answered; or a quarter of what that took.
+	discoverRest = 150 * time.Millisecond
 )
 
 // instance is one instance of a service, as it describes itself.
@@ -76,11 +84,13 @@ type fleet []instance
 
 // discover asks all instances of a service, or of every service, who they are
 // and what they did. It returns when nobody has answered for a moment, when the
-// server says that nobody listens, or when ctx ends. The names of services are
+// server says that nobody listens, or when ctx ends; soon after the last one
+// that is registered, if registered tells of any. The names of services are
 // those within the namespace.
-func (s *session) discover(ctx context.Context, name string) (fleet, error) {
+func (s *session) discover(ctx context.Context, name string, registered <-chan []service.Instance) (fleet, error) {
 	inbox := s.nc.NewRespInbox()
-	sub, err := s.nc.SubscribeSync(inbox)
+	answers := make(chan *nats.Msg, nats.DefaultMaxChanLen)
+	sub, err := s.nc.ChanSubscribe(inbox, answers)
 	if err != nil {
 		return nil, fmt.Errorf("discover services: %w", err)
 	}
@@ -94,16 +104,28 @@ func (s *session) discover(ctx context.Context, name string) (fleet, error) {
 			return nil, fmt.Errorf("discover services: %w", err)
 		}
 	}
-	g := gathering{ns: s.ns.Stream(""), found: map[string]*instance{}}
+	g := gathering{ns: s.ns.Stream(""), found: map[string]*gathered{}}
 	asked := time.Now()
-	var quiet time.Duration // for the first answer as long as it takes
-	for g.silent < 2 {
-		m, err := nextWithin(ctx, sub, quiet)
-		if err != nil {
-			break // quiet, or out of time: what has answered is the answer
+	var last time.Duration             // what the last answer took
+	quiet := time.NewTimer(s.patience) // for the first answer as long as it takes
+	defer quiet.Stop()
+	for waiting := true; waiting && g.silent < 2; {
+		select {
+		case m := <-answers:
+			g.add(m)
+			last = time.Since(asked)
+			quiet.Reset(g.wait(last, s.patience))
+		case all := <-registered:
+			registered = nil
+			g.expect(all)
+			if len(g.found) > 0 {
+				quiet.Reset(g.wait(last, s.patience) - (time.Since(asked) - last))
+			}
+		case <-quiet.C:
+			waiting = false
+		case <-ctx.Done(): // what has answered is the answer
+			waiting = false
 		}
-		g.add(m)
-		quiet = max(discoverQuiet, discoverFactor*time.Since(asked))
 	}
 	if s.nc.IsClosed() {
 		return nil, fmt.Errorf("discover services: %w", nats.ErrConnectionClosed)
@@ -111,21 +133,42 @@ func (s *session) discover(ctx context.Context, name string) (fleet, error) {
 	return g.sorted(), nil
 }
 
-// nextWithin waits for a message, at most for a limit if that is not 0.
-func nextWithin(ctx context.Context, sub *nats.Subscription, limit time.Duration) (*nats.Msg, error) {
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
-	return sub.NextMsgWithContext(ctx)
-}
-
 // gathering puts the two answers of each instance together.
 type gathering struct {
-	ns     string
-	found  map[string]*instance
-	silent int // requests that nobody listens to, which the server says at once
+	ns      string
+	found   map[string]*gathered
+	silent  int                 // requests that nobody listens to, which the server says at once
+	missing map[string]struct{} // registered, and not all of its answers came; nil if not known
+}
+
+type gathered struct {
+	instance
+	types map[string]struct{} // of the answers that came
+}
+
+// expect is told who is registered.
+func (g *gathering) expect(registered []service.Instance) {
+	g.missing = make(map[string]struct{}, len(registered))
+	for _, r := range registered {
+		key := g.ns + r.Service + " " + r.ID
+		if i := g.found[key]; i == nil || !i.complete() {
+			g.missing[key] = struct{}{}
+		}
+	}
+}
+
+func (i *gathered) complete() bool { return len(i.types) == 2 }
+
+// wait is how long to wait for another answer after one that took so long.
+func (g *gathering) wait(took, patience time.Duration) time.Duration {
+	if g.missing != nil && len(g.missing) == 0 {
+		return max(discoverRest, took/4)
+	}
+	long := discoverFactor * took
+	if patience <= defaultTimeout {
+		long = min(long, discoverWithin-took)
+	}
+	return max(discoverQuiet, long)
 }
 
 func (g *gathering) add(m *nats.Msg) {
@@ -142,10 +185,17 @@ func (g *gathering) add(m *nats.Msg) {
 	if !ours {
 		return
 	}
-	i := g.found[a.Name+" "+a.ID]
+	key := a.Name + " " + a.ID
+	i := g.found[key]
 	if i == nil {
-		i = &instance{Service: name, Instance: a.ID, Answers: true, Endpoints: []endpoint{}}
-		g.found[a.Name+" "+a.ID] = i
+		i = &gathered{
+			instance: instance{Service: name, Instance: a.ID, Answers: true, Endpoints: []endpoint{}},
+			types:    make(map[string]struct{}, 2),
+		}
+		g.found[key] = i
+	}
+	if i.types[a.Type] = struct{}{}; i.complete() {
+		delete(g.missing, key)
 	}
 	i.Version = a.Version
 	i.Metadata = a.Metadata
@@ -173,7 +223,7 @@ func (g *gathering) sorted() fleet {
 	all := make(fleet, 0, len(g.found))
 	for _, i := range g.found {
 		slices.SortFunc(i.Endpoints, func(a, b endpoint) int { return cmp.Compare(a.Name, b.Name) })
-		all = append(all, *i)
+		all = append(all, i.instance)
 	}
 	all.sort()
 	return all

@@ -15,8 +15,13 @@ func (s *session) fleetNow(ctx context.Context, name string) (fleet, error) {
 	var registered []service.Instance
 	var regErr error
 	var looking sync.WaitGroup
-	looking.Go(func() { registered, regErr = s.registered(ctx, name) })
-	found, err := s.discover(ctx, name)
+	expected := make(chan []service.Instance, 1)
+	looking.Go(func() {
+		if registered, regErr = s.registered(ctx, name); len(registered) > 0 {
+			expected <- registered
+		}
+	})
+	found, err := s.discover(ctx, name, expected)
 	looking.Wait()
 	if err != nil {
 		return nil, err

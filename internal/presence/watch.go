@@ -47,7 +47,8 @@ const (
 	// expired, so that one whose renewal crossed the expiry is not down.
 	grace = 300 * time.Millisecond
 	// lateness is how much later than its TTL an entry expires only if the
-	// server was not there to do it.
+	// server was not there to do it; and how much earlier, counted from a renewal
+	// that was heard, only if the server was not there to store that.
 	lateness = 300 * time.Millisecond
 	// overdue is when to look at an entry that was not heard of for its TTL.
 	overdue = 50 * time.Millisecond
@@ -87,6 +88,7 @@ func (b *Bucket) Watch(ctx context.Context, filter string, known ...Entry) iter.
 			return
 		}
 		defer func() { _ = sub.Unsubscribe() }() // an error says that it has ended already
+		w.sub = sub
 		if err := w.orient(ctx); err != nil {
 			if ctx.Err() == nil && !w.enough {
 				yield(Change{}, fmt.Errorf("bucket %s: watch %s: %w", b.name, filter, err))

@@ -87,6 +87,7 @@ func TestWatch(t *testing.T) {
 		if err := a.Renew(t.Context(), []byte("2")); err != nil {
 			t.Fatal(err)
 		}
+		w.wait(t, time.Second, "up s.a=1", "changed s.a=2")
 		bye := claim(t, b, "s.b", "1")
 		w.wait(t, time.Second, "up s.a=1", "changed s.a=2", "up s.b=1")
 		if took := w.last().Sub(began); took > 200*time.Millisecond {

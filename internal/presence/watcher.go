@@ -18,6 +18,7 @@ type watcher struct {
 	b      *Bucket
 	filter string
 	yield  func(Change) bool
+	sub    *nats.Subscription
 	wake   chan struct{}
 
 	mu    sync.Mutex // for what hear writes
@@ -30,6 +31,7 @@ type watcher struct {
 	troubled   time.Time     // when it last could not see for itself
 	ahead      time.Duration // this process's clock before the server's
 	surveyed   time.Time
+	dropped    int // messages that were too many for this process
 	reconnects uint64
 	enough     bool // the reader of the changes wants no more
 }
@@ -116,7 +118,7 @@ func (w *watcher) rest() time.Duration {
 	if len(w.dirty) > 0 {
 		return 0
 	}
-	next := w.surveyed.Add(2 * w.b.ttl)
+	next := w.surveyed.Add(w.surveyEvery())
 	for key, t := range w.keys {
 		if h := w.heard[key]; h.After(t.heard) && t.gone.IsZero() {
 			t.heard = h
@@ -131,6 +133,16 @@ func (w *watcher) rest() time.Duration {
 		}
 	}
 	return max(time.Until(next), time.Millisecond)
+}
+
+// surveyEvery is how often all keys are read, although nothing says that one has
+// changed. It finds what was not heard; what was heard before and is not any
+// more is read when it is due.
+func (w *watcher) surveyEvery() time.Duration {
+	if w.b.put != w.b.subject {
+		return 2 * w.b.ttl // holders may write through another domain, unheard
+	}
+	return 5 * w.b.ttl
 }
 
 // due is when a key is to be read next.
@@ -152,7 +164,9 @@ func (w *watcher) look(ctx context.Context) error {
 		w.reconnects = n
 		return nil
 	}
-	if time.Since(w.surveyed) >= 2*w.b.ttl {
+	dropped, err := w.sub.Dropped()
+	if time.Since(w.surveyed) >= w.surveyEvery() || err == nil && dropped != w.dropped {
+		w.dropped = dropped
 		return w.survey(ctx)
 	}
 	keys := w.toRead()
@@ -333,6 +347,12 @@ func (w *watcher) held(t *tracked, e Entry, now time.Time) {
 func (w *watcher) gone(t *tracked, e Entry, now time.Time) {
 	if t.gone.IsZero() {
 		t.marker, t.gone = e, now
+		w.mu.Lock()
+		heard := w.heard[t.last.Key]
+		w.mu.Unlock()
+		// A renewal that was heard keeps an entry for its TTL; if it did not, the
+		// server could not store it.
+		t.late = t.late || now.Sub(heard) < w.b.ttl-lateness
 	}
 	wait := grace
 	if t.late || t.gone.Sub(w.troubled) < w.b.ttl+grace {

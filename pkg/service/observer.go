@@ -26,11 +26,18 @@ const (
 // observe becomes the observer when there is none, until ctx ends.
 func (s *Service) observe(ctx context.Context) {
 	wait := rand.N(observerFirst) //nolint:gosec // jitter, not a secret
+	var b *presence.Bucket        // kept: to open it is more work for the server than all the rest
 	for sleep(ctx, wait) {
 		wait = observerEvery/2 + rand.N(observerEvery) //nolint:gosec // as above
-		b, err := s.openInstances(ctx, true)
-		if err != nil {
-			continue
+		if b == nil {
+			opened, err := s.openInstances(ctx, true)
+			if err != nil {
+				continue
+			}
+			b = opened
+		}
+		if now, err := b.Get(ctx, stream.ObserverKey); err == nil && now.State == presence.Held {
+			continue // there is one
 		}
 		lease, err := b.Claim(ctx, stream.ObserverKey, []byte(s.id.String()))
 		if err != nil {

@@ -4,6 +4,7 @@ package service_test
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"syscall"
@@ -183,7 +184,7 @@ func TestLeaderKilled(t *testing.T) {
 	c := testserver.StartChildCluster(t, 3)
 	const instances = 5
 	for i := range instances {
-		start(t, c.Connect(t), service.Config{Name: "billing", Instance: fmt.Sprintf("b-%d", i), Logger: quiet()})
+		start(t, c.Connect(t), service.Config{Name: "billing", Instance: fmt.Sprintf("b-%d", i), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	}
 	cl := newClient(t, c.Connect(t), service.ClientConfig{})
 	testserver.Eventually(t, patience, func() error {
@@ -194,6 +195,9 @@ func TestLeaderKilled(t *testing.T) {
 		return err
 	}, "all instances registered")
 	w := watchFleet(t, cl, "billing")
+	for i := range instances { // a watch that cannot begin is an error
+		w.find(t, patience, service.Up, fmt.Sprintf("b-%d", i), "")
+	}
 	for range 3 {
 		leader := c.Leader("KV_AGNER_INSTANCES")
 		c.Children[leader].Kill()
@@ -206,7 +210,8 @@ func TestLeaderKilled(t *testing.T) {
 		c.Children[leader].Restart(t)
 		c.WaitCurrent("KV_AGNER_INSTANCES")
 		if downs := w.downs(); len(downs) != 0 {
-			t.Fatalf("declared down: %v", downs)
+			w.each(func(c service.Change, at time.Time) { t.Logf("%s %s: %+v", at.Format(time.StampMilli), c.Kind, c) })
+			t.Fatalf("declared down: %v; the server was killed at %s", downs, gone.Format(time.StampMilli))
 		}
 	}
 	all, err := service.Instances(t.Context(), cl, "billing")

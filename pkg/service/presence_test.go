@@ -53,6 +53,15 @@ func watchFleet(t *testing.T, cl *service.Client, name string) *watching {
 	return w
 }
 
+// each goes through what was told so far.
+func (w *watching) each(do func(c service.Change, at time.Time)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.changes {
+		do(w.changes[i], w.at[i])
+	}
+}
+
 // find waits for a change and says when it was told.
 func (w *watching) find(t *testing.T, within time.Duration, kind service.ChangeKind, id string, state service.State) (service.Change, time.Time) {
 	t.Helper()
