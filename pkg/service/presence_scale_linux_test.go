@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,34 +23,21 @@ import (
 
 // TestPresenceScale runs many instances with a connection of their own each,
 // all in one process, against a server in another, and measures what they cost
-// while nothing happens: their presence and nothing else. AGNER_PRESENCE_SCALE
-// is how many. With AGNER_NATSCTL, a natsctl to run, it is timed as well.
+// while nothing happens: at first without presence, which is what connections
+// and idle services cost, then with it. The difference is what presence costs.
+// AGNER_PRESENCE_SCALE is how many. With AGNER_NATSCTL, a natsctl to run, it is
+// timed as well.
 func TestPresenceScale(t *testing.T) {
-	many, seconds := 20, 2*time.Second
+	many, seconds := 20, time.Second
 	if n, err := strconv.Atoi(os.Getenv("AGNER_PRESENCE_SCALE")); err == nil {
-		many, seconds = n, 20*time.Second
+		many, seconds = n, 15*time.Second
 	}
 	srv := testserver.StartChild(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	for i := range many {
-		nc, err := service.Connect(ctx, srv.URL(), nats.Name(fmt.Sprintf("i-%d", i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		svc, err := service.New(nc, service.Config{Name: "billing", Instance: fmt.Sprintf("i-%d", i), Logger: quiet()}, service.Handle("quote", price))
-		if err != nil {
-			t.Fatal(err)
-		}
-		running.Go(func() {
-			defer nc.Close()
-			if err := svc.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	stop := startMany(t, srv.URL(), many, service.PresenceConfig{Off: true})
+	rest := costs(t, seconds)
+	stop()
+	stop = startMany(t, srv.URL(), many, service.PresenceConfig{})
+	defer stop()
 	cl := newClient(t, srv.Connect(t), service.ClientConfig{})
 	testserver.Eventually(t, patience, func() error {
 		all, err := service.Instances(t.Context(), cl, "billing")
@@ -73,17 +61,66 @@ func TestPresenceScale(t *testing.T) {
 	t.Logf("service.Instances of %d took %s", many, time.Since(began))
 	timeNatsctl(t, srv.URL(), many)
 
+	with := costs(t, seconds)
+	presence := with.total() - rest.total()
+	t.Logf("%d instances, in %% of a core: without presence %s, with presence %s: presence %.1f", many, rest, with, presence)
+	if many >= 1000 && presence > 20 {
+		t.Errorf("presence costs %.1f %% of a core", presence)
+	}
+}
+
+// startMany runs instances until stop is called, and waits until they run.
+func startMany(t *testing.T, url string, many int, presence service.PresenceConfig) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	var ready atomic.Int64
+	for i := range many {
+		nc, err := service.Connect(ctx, url, nats.Name(fmt.Sprintf("i-%d", i)))
+		if err != nil {
+			stop()
+			t.Fatal(err)
+		}
+		svc, err := service.New(nc, service.Config{
+			Name: "billing", Instance: fmt.Sprintf("i-%d", i), Logger: quiet(), Presence: presence,
+		}, service.Handle("quote", price))
+		if err != nil {
+			stop()
+			t.Fatal(err)
+		}
+		running.Go(func() {
+			defer nc.Close()
+			if err := svc.RunReady(ctx, func() { ready.Add(1) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	testserver.Eventually(t, patience, func() bool { return ready.Load() == int64(many) }, "all run")
+	return stop
+}
+
+// cost is in per cent of a core.
+type cost struct{ clients, server float64 }
+
+func (c cost) total() float64 { return c.clients + c.server }
+
+func (c cost) String() string {
+	return fmt.Sprintf("%.1f (clients %.1f, server %.1f)", c.total(), c.clients, c.server)
+}
+
+// costs measures for so long, after a moment of quiet.
+func costs(t *testing.T, seconds time.Duration) cost {
+	t.Helper()
 	settled := time.Now()
 	testserver.Eventually(t, patience, func() bool { return time.Since(settled) > seconds/4 }, "a moment of quiet")
 	clients, server, from := ownCPU(t), childCPU(t), time.Now()
 	testserver.Eventually(t, 2*patience, func() bool { return time.Since(from) > seconds }, "the measurement")
 	took := time.Since(from)
-	clients, server = ownCPU(t)-clients, childCPU(t)-server
-	t.Logf("%d instances: clients %.1f %%, server %.1f %% of a core, over %s",
-		many, share(clients, took), share(server, took), took.Round(time.Millisecond))
-	if many >= 1000 && share(clients+server, took) > 20 {
-		t.Errorf("presence costs %.1f %% of a core", share(clients+server, took))
-	}
+	return cost{share(ownCPU(t)-clients, took), share(childCPU(t)-server, took)}
 }
 
 func share(cpu, wall time.Duration) float64 { return 100 * cpu.Seconds() / wall.Seconds() }
