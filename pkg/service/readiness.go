@@ -1,8 +1,11 @@
 package service
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -36,8 +39,11 @@ func (s *Service) Readiness() Readiness {
 	if r.State != StateReady {
 		r.Missing = append(r.Missing, "state: "+string(r.State))
 	}
-	if status := s.nc.Status(); status != nats.CONNECTED {
+	switch status := s.nc.Status(); {
+	case status != nats.CONNECTED:
 		r.Missing = append(r.Missing, "connection: "+word(status))
+	case r.State == StateReady && s.heard.Load() != s.nc.Stats().Reconnects:
+		r.Missing = append(r.Missing, "connection: subscribing again")
 	}
 	if r.State == StateStarting || r.State == StateReady {
 		r.Missing = append(r.Missing, s.notUp()...)
@@ -136,4 +142,40 @@ func (s *Service) probe(good func(Readiness) bool) http.Handler {
 			s.log.DebugContext(req.Context(), "probe went away", "error", err)
 		}
 	})
+}
+
+// followReconnects finds out when the server has the subscriptions of a
+// connection that is back: the client calls it connected when it has sent them.
+func (s *Service) followReconnects(ctx context.Context) (stop func()) {
+	back := s.nc.StatusChanged(nats.CONNECTED)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // a drain goes on answering
+	var follower sync.WaitGroup
+	follower.Go(func() {
+		for {
+			// Counted before the round trip: a reconnect meanwhile is another one.
+			now := s.nc.Stats().Reconnects
+			var again <-chan time.Time
+			switch {
+			case !s.nc.IsConnected():
+			case flush(ctx, s.nc) == nil:
+				s.heard.Store(now)
+			default:
+				again = time.After(time.Second)
+			}
+			select {
+			case <-again:
+			case _, ok := <-back:
+				if !ok {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		s.nc.RemoveStatusListener(back)
+		follower.Wait()
+	}
 }

@@ -38,6 +38,7 @@ type Service struct {
 	declaration Declaration
 	fleet       *fleetlog.Writer // nil with presence off
 	changed     chan struct{}    // has the presence entry written at once
+	heard       atomic.Uint64    // the reconnect after which the server is known to have the subscriptions
 	badReplies  atomic.Int64
 	badReplyLog everySecond
 
@@ -249,6 +250,7 @@ func (s *Service) supervised(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer control.stop()
+	defer s.followReconnects(ctx)()
 	return s.tree.RunReady(ctx, func() {
 		s.mu.Lock()
 		if s.state == StateStarting {
