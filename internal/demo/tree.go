@@ -90,9 +90,6 @@ func (d *demo) branch(n supervise.Status, depth int) {
 	indent := strings.Repeat("  ", depth+1)
 	d.tell.say("%s%-*s %s", indent, 34-len(indent), n.Name, state)
 	for _, c := range n.Children {
-		if depth == 0 && c.Name == "presence" {
-			continue // the framework's own, and no part of this story
-		}
 		d.branch(c, depth+1)
 	}
 }
