@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/agner-go/agner/internal/presence"
 	"github.com/agner-go/agner/internal/testserver"
 )
@@ -322,4 +325,37 @@ func TestOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRefusedRenewals lets an entry expire although its holder is heard all the
+// time, as it is while a stream has no leader. A read that falls into the
+// moment before the holder takes it again draws no quick conclusion.
+func TestRefusedRenewals(t *testing.T) {
+	testserver.Bubble(t, func(t *testing.T, s *testserver.Server) {
+		t.Helper()
+		b := open(t, s)
+		l := claim(t, b, "s.a", "1")
+		w := watch(t, open(t, s))
+		w.wait(t, time.Second, "up s.a=1")
+		js := s.JetStream(t)
+		refused := func(value string) {
+			m := &nats.Msg{Subject: "$KV.LEASES.s.a", Header: nats.Header{"Agner-Lease": {l.ID()}}, Data: []byte(value)}
+			if _, err := js.PublishMsg(t.Context(), m, jetstream.WithExpectLastSequencePerSubject(99)); err == nil {
+				t.Fatal("the write was not refused")
+			}
+		}
+		for range 17 { // until 3.4 s
+			after(t, 200*time.Millisecond)
+			refused("1")
+		}
+		if e := state(t, b, "s.a"); e.State != presence.Expired {
+			t.Fatalf("%+v", e)
+		}
+		refused("2") // is read at once
+		began := time.Now()
+		w.wait(t, time.Minute, "up s.a=1", "down s.a=1 expired")
+		if took := w.last().Sub(began); took < presence.DefaultTTL || took > 3*presence.DefaultTTL {
+			t.Errorf("told after %s", took)
+		}
+	})
 }

@@ -87,7 +87,7 @@ func (s *Service) runPresence(ctx context.Context, ready func()) error {
 			return s.openInstances(ctx, s.bind())
 		},
 		Key:   instanceKey(s.id.Name, s.id.Instance),
-		Value: func() []byte { return s.record(host) }, Changed: s.changed, Tell: s.tellPresence,
+		Value: s.recorder(host), Changed: s.changed, Tell: s.tellPresence,
 	}
 	if err := k.Run(ctx); err != nil {
 		s.log.WarnContext(ctx, "presence: no goodbye; the entry expires by itself", "error", err)
@@ -95,29 +95,45 @@ func (s *Service) runPresence(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// record is the instance as it is now.
-func (s *Service) record(host string) []byte {
-	s.mu.Lock()
-	r := record{
-		Service: s.id.Name, Instance: s.id.Instance, State: s.state, Version: s.id.Version,
-		Host: host, PID: os.Getpid(), Started: s.started, Metadata: s.metadata,
+// recorder returns what gives the instance as it is now. It is asked twice in
+// each TTL and nearly always has the answer already; one caller at a time.
+func (s *Service) recorder(host string) func() []byte {
+	var last record
+	var data []byte
+	return func() []byte {
+		s.mu.Lock()
+		state, started := s.state, s.started
+		s.mu.Unlock()
+		load := s.shownLoad()
+		if data != nil && state == last.State && started.Equal(last.Started) && load == last.Load {
+			return data
+		}
+		last = record{
+			Service: s.id.Name, Instance: s.id.Instance, State: state, Version: s.id.Version,
+			Host: host, PID: os.Getpid(), Started: started, Load: load, Metadata: s.metadata,
+		}
+		for _, ep := range s.endpoints {
+			last.Endpoints = append(last.Endpoints, ep.name)
+		}
+		encoded, err := json.Marshal(last)
+		if err != nil { // of plain fields only
+			s.log.Error("presence: the record cannot be written", "error", err)
+		}
+		data = encoded
+		return data
 	}
-	s.mu.Unlock()
-	for _, ep := range s.endpoints {
-		r.Endpoints = append(r.Endpoints, ep.name)
-	}
+}
+
+// shownLoad is the load in tenths.
+func (s *Service) shownLoad() float64 {
 	load := s.load
 	if s.cfg.Presence.Load != nil {
 		load = s.cfg.Presence.Load
 	}
 	if l := load(); l > 0 && !math.IsInf(l, 0) {
-		r.Load = math.Round(l*10) / 10
+		return math.Round(l*10) / 10
 	}
-	data, err := json.Marshal(r)
-	if err != nil { // of plain fields only
-		s.log.Error("presence: the record cannot be written", "error", err)
-	}
-	return data
+	return 0
 }
 
 // load is the share of places that are taken.
