@@ -97,10 +97,10 @@ planted: ## bugs planted in supervisor and inbox are caught by model, simulation
 scale: ## 10,000 supervised children
 	$(call long,./pkg/supervise,Scale,AGNER_SCALE=10000)
 
-presence: ## 100 killed instances, a paused one, leaders of a cluster killed
+presence: ## 100 killed instances, a paused one, leaders of a cluster killed; the same in `make fault`, 1 to 2 minutes
 	$(call long,./pkg/service,Killed|PausedProcess|LeaderKilled,AGNER_PRESENCE=long)
 
-presence-scale: ## 1,000 instances on one server: what presence costs, and natsctl services
+presence-scale: ## 1,000 instances on one server: what presence costs, and natsctl services; wants a quiet machine
 	$(GO) build -o $(or $(TMPDIR),/tmp)/agner-natsctl ./cmd/natsctl
 	$(call long,./pkg/service,PresenceScale,AGNER_PRESENCE_SCALE=1000 AGNER_NATSCTL=$(or $(TMPDIR),/tmp)/agner-natsctl)
 

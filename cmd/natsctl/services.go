@@ -14,7 +14,8 @@ endpoints, with requests, errors and the average time of a request.
 
 Every Agner service is registered and answers; one of nats.go/micro only answers.
 An instance that is registered and does not answer hangs, is cut off, or was
-killed within the last seconds.
+killed within the last seconds. It is waited for less than a second,
+or longer with a --timeout of more than 5s, for a connection that is slow.
 
 With -o json it prints an array of instances, with -o jsonl one on each line.
 No service is an empty list; a SERVICE that nobody answers for is exit code 3.`
