@@ -25,6 +25,7 @@ func settings(name, instance, version, description string, tell func(record), lo
 			Middleware: []consume.Middleware{recorder(instance, tell)},
 		},
 		DrainTimeout: 10 * time.Second,
+		Admin:        true, // so that all of natsctl can be tried on the shop
 		Logger:       log,
 	}
 }
