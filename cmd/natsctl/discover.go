@@ -118,8 +118,12 @@ func (s *session) discover(ctx context.Context, name string, registered <-chan [
 		case all := <-registered:
 			registered = nil
 			g.expect(all)
-			if len(g.found) > 0 {
-				quiet.Reset(g.wait(last, s.patience) - (time.Since(asked) - last))
+			took := time.Since(asked)
+			switch {
+			case len(g.found) > 0:
+				quiet.Reset(g.wait(last, s.patience) - (took - last))
+			case s.patience <= defaultTimeout: // the server is as far as that, and all of them may hang
+				quiet.Reset(max(discoverWithin, discoverFactor*took) - took)
 			}
 		case <-quiet.C:
 			waiting = false
