@@ -23,7 +23,7 @@ $(3) $(GO) test $(1) -run '$(2)' -count=1 -v -timeout 60m
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim inbox-handover planted scale presence presence-scale fuzz bench bench-correctness tidy tidy-check links cover demo
+.PHONY: help all ci fmt lint test race nested fault publish-faults stall heal schedules rolling replay-faults dlq-scale cluster model inbox-chaos inbox-chaos-short inbox-sim inbox-long inbox-handover planted scale presence presence-scale fuzz bench bench-inbox inbox-memory bench-correctness tidy tidy-check links cover demo
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ inbox-chaos-short: ## the same in about a minute, on three servers
 inbox-sim: ## 1,000,000 steps of who owns what, in fake time
 	$(call long,./pkg/inbox,Simulation,AGNER_SIMULATION_STEPS=1000000)
 
+inbox-long: ## owners that come, go and are cut off, and lost answers, under full load
+	$(call long,./pkg/inbox,Elastic|StaleOwner|LostAnswers,AGNER_LONG=1)
+
 inbox-handover: ## how long an entity pauses when its instance stops or dies; wants a quiet machine
 	$(call long,./internal/chaos,HandOver,AGNER_HANDOVER=1)
 
@@ -109,6 +112,12 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 bench: ## Agner beside raw nats.go: ROUNDS=15 SCALE=1 WORKS=publish-sync,… CONTENDERS=… BASE=micro
 	cd bench && $(GO) run . -rounds $(ROUNDS) -scale $(SCALE) -works '$(WORKS)' -contenders '$(CONTENDERS)' -base '$(BASE)'
+
+bench-inbox: ## the inbox beside a plain consumer, on one server and on three: backlog and latency
+	cd bench && $(GO) run ./inbox -servers 1,3
+
+inbox-memory: ## 1,000,000 keys, 10,000 cached: fails if more than 256 MiB are resident
+	@cd bench && $(GO) run ./inbox -work backlog -messages 1000000 -keys 1000000 -rss 256
 
 bench-correctness: ## Agner beside watermill-nats on bad days: lost, duplicated, reordered; CORRECTNESS='-quick -scenario order'
 	cd bench && $(GO) run ./correctness $(CORRECTNESS)

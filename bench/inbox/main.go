@@ -2,12 +2,13 @@
 // handled, beside a plain durable consumer with acknowledgements, and the time
 // from send to answer at a low rate.
 //
-//	go run ./inbox [-messages n] [-keys n] [-partitions n] [-work backlog,durable,latency] [-cpuprofile file]
+//	go run ./inbox [-messages n] [-keys n] [-partitions n] [-servers 1,3] [-work backlog,durable,latency] [-rss mib] [-cpuprofile file]
 //
-// The server is a process of its own with file storage and one replica; the
-// inbox, or the consumer, runs in this one. Messages and states have 256 bytes.
-// Each row is verified: the entities have counted their messages. With
-// -messages 1000000 -keys 1000000 the memory says what a million keys cost.
+// Each server is a process of its own with file storage; three are a cluster, on
+// which all streams have three replicas. The inbox, or the consumer, runs in this
+// process. Messages and states have 256 bytes. Each row is verified: the entities
+// have counted their messages. With -messages 1000000 -keys 1000000 the memory
+// says what a million keys cost, and -rss is what the backlog may cost at most.
 package main
 
 import (
@@ -20,7 +21,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -50,6 +50,9 @@ type row struct {
 	ClientCPU  float64 `json:"client_cpu_us"` // for each message
 	Partitions int     `json:"partitions,omitempty"`
 	RSS        int64   `json:"rss_mib,omitempty"`
+	PeakRSS    int64   `json:"rss_peak_mib,omitempty"` // while the backlog was handled
+	Servers    int     `json:"servers"`
+	Replicas   int     `json:"replicas"` // of the mailbox
 }
 
 type bench struct {
@@ -57,6 +60,7 @@ type bench struct {
 	messages, keys, partitions int
 	out                        io.Writer
 	profile                    string
+	mostRSS                    int64
 }
 
 // item is a message of 256 bytes of JSON, and tally a state of as much.
@@ -88,35 +92,43 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) == 1 && args[0] == serveArg {
-		return serve(ctx, os.Stdin, os.Stdout)
+	if len(args) > 0 && args[0] == serveArg {
+		return serve(ctx, args[1:], os.Stdin, os.Stdout)
 	}
 	b := &bench{out: os.Stdout}
-	works := "backlog,durable,latency"
+	works, servers := "backlog,durable,latency", "1"
 	f := flag.NewFlagSet("inbox", flag.ContinueOnError)
 	f.IntVar(&b.messages, "messages", 300_000, "`number` of messages in the backlog")
 	f.IntVar(&b.keys, "keys", 10_000, "`number` of keys, uniform")
 	f.IntVar(&b.partitions, "partitions", 64, "`number` of partitions")
 	f.StringVar(&works, "work", works, "comma-separated `works`")
+	f.StringVar(&servers, "servers", servers, "comma-separated `numbers` of servers")
+	f.Int64Var(&b.mostRSS, "rss", 0, "`MiB` of resident memory that the backlog may take at most, 0 for any")
 	f.StringVar(&b.profile, "cpuprofile", "", "`file` for a CPU profile of the backlog")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	for work := range strings.SplitSeq(works, ",") {
-		do := map[string]func(context.Context) (row, error){"backlog": b.backlog, "durable": b.durable, "latency": b.latency}[work]
-		if do == nil {
-			return fmt.Errorf("no work %q", work)
+	for number := range strings.SplitSeq(servers, ",") {
+		n, err := strconv.Atoi(number)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-servers: %q is no number of servers", number)
 		}
-		if err := b.sample(ctx, do); err != nil {
-			return fmt.Errorf("%s: %w", work, err)
+		for work := range strings.SplitSeq(works, ",") {
+			do := map[string]func(context.Context) (row, error){"backlog": b.backlog, "durable": b.durable, "latency": b.latency}[work]
+			if do == nil {
+				return fmt.Errorf("no work %q", work)
+			}
+			if err := b.sample(ctx, n, do); err != nil {
+				return fmt.Errorf("%s on %d servers: %w", work, n, err)
+			}
 		}
 	}
 	return nil
 }
 
-// sample does one work on a server of its own.
-func (b *bench) sample(ctx context.Context, do func(context.Context) (row, error)) error {
-	url, stop, err := startChild(ctx, serveArg)
+// sample does one work on servers of its own.
+func (b *bench) sample(ctx context.Context, servers int, do func(context.Context) (row, error)) error {
+	url, stop, err := startServers(ctx, servers)
 	if err != nil {
 		return err
 	}
@@ -129,11 +141,25 @@ func (b *bench) sample(ctx context.Context, do func(context.Context) (row, error
 	if b.js, err = jetstream.New(nc); err != nil {
 		return err
 	}
+	if err := awaitServers(ctx, b.js, servers); err != nil {
+		return err
+	}
 	r, err := do(ctx)
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(b.out).Encode(r)
+	mailbox, err := b.js.Stream(ctx, "INBOX_bench")
+	if err != nil {
+		return err
+	}
+	r.Servers, r.Replicas = servers, mailbox.CachedInfo().Config.Replicas
+	if err := json.NewEncoder(b.out).Encode(r); err != nil {
+		return err
+	}
+	if b.mostRSS > 0 && r.PeakRSS > b.mostRSS {
+		return fmt.Errorf("%d MiB were resident, at most %d are allowed", r.PeakRSS, b.mostRSS)
+	}
+	return nil
 }
 
 func key(i int) string { return "key-" + strconv.Itoa(i) }
@@ -181,7 +207,7 @@ func (b *bench) backlog(ctx context.Context) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
-	runtime.GC()
+	resetPeak()
 	if b.profile != "" {
 		f, err := os.Create(b.profile)
 		if err != nil {
@@ -206,13 +232,13 @@ func (b *bench) backlog(ctx context.Context) (row, error) {
 	}
 	took := time.Since(began)
 	st := in.Status()
-	used, resident := cpuTime()-cpu, rss()
+	used, resident, peak := cpuTime()-cpu, rss(), peakRSS()
 	if err := b.verify(ctx, in); err != nil {
 		return row{}, err
 	}
 	return row{
 		Work: "inbox backlog", Messages: b.messages, Keys: b.keys, Seconds: took.Seconds(), PerSecond: float64(b.messages) / took.Seconds(),
-		Commits: st.Commits, Partitions: len(st.Partitions), ClientCPU: float64(used.Microseconds()) / float64(b.messages), RSS: resident,
+		Commits: st.Commits, Partitions: len(st.Partitions), ClientCPU: float64(used.Microseconds()) / float64(b.messages), RSS: resident, PeakRSS: peak,
 	}, stop()
 }
 

@@ -69,7 +69,8 @@ type Config struct {
 	MaxState int
 
 	// CachedEntities is how many entities this process keeps in memory. Others
-	// are read when a message for them comes. Default 10,000.
+	// are read when a message for them comes. Twice as many may wait for a
+	// commit besides, or 2,000 if that is more. Default 10,000.
 	CachedEntities int
 
 	// Codecs decode the data of messages, and encode those of outputs. Default:

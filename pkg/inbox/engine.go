@@ -43,6 +43,8 @@ type engine struct {
 	base context.Context //nolint:containedctx // of the run as a whole, not of a call
 	stop context.CancelFunc
 
+	held atomic.Int64 // states that are not committed yet, of all runs
+
 	bell chan struct{}
 	mu   sync.Mutex
 	runs map[int]*run
@@ -208,6 +210,13 @@ func (e *engine) cacheShare() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.in.cfg.CachedEntities / max(len(e.runs), 1)
+}
+
+// crowded tells whether so many states wait for commits that a partition must not
+// add another to those of its own that wait: they cannot leave memory. Two batches
+// at least, so that one can grow while the other is stored.
+func (e *engine) crowded() bool {
+	return e.held.Load() >= int64(2*max(e.in.cfg.CachedEntities, maxBatch))
 }
 
 // claim takes a partition: the compare-and-set of its cursor to the next epoch

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -29,7 +28,7 @@ func TestLostAnswers(t *testing.T) {
 		{Match: testserver.Answered("state.carts.>"), Nth: 2, Action: testserver.CutBefore},
 		{Match: testserver.Answered("events.>"), Nth: 2, Action: testserver.CutBefore},
 	}
-	if os.Getenv("AGNER_LONG") != "" {
+	if long() {
 		faults = append(
 			faults,
 			testserver.Fault{Match: testserver.Published("state.carts.>"), Nth: 30, Action: testserver.CutBefore},

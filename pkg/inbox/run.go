@@ -49,6 +49,7 @@ type run struct {
 	ended   error         // why it is over; nothing of it may be committed
 	release bool          // commit the cursor without an owner, once all is committed
 	late    time.Duration // by the engine's clock, when to let go although outputs wait to be relayed
+	held    int           // states that are not committed yet: its part of engine.held
 
 	// seq is the sequence of the stored cursor: of the committer.
 	seq       uint64
@@ -73,6 +74,7 @@ func (r *run) end(err error) {
 	first := r.ended == nil
 	if first {
 		r.ended = err
+		r.unhold(r.held)
 	}
 	r.signalRoom()
 	r.mu.Unlock()
@@ -367,128 +369,6 @@ func (r *run) guarded(h *Handler, ent *entity, c *call, raw *envelope.Raw) (res 
 	})
 	return res, err
 }
-
-// accept adds what a message led to to the work, once there is room for it, and
-// moves the position. It returns an error only if the run is over.
-func (r *run) accept(l *letter, ent *entity, c *call, data []byte, changed bool, reply *answer) error {
-	for {
-		r.mu.Lock()
-		if r.ended != nil {
-			r.mu.Unlock()
-			return r.ended
-		}
-		w := &r.pending
-		more := len(c.outs)
-		if changed && !ent.dirty {
-			more++
-		}
-		if w.empty() || w.size()+more <= maxEntries && w.messages < maxAhead && w.bytes < maxBatchBytes {
-			break
-		}
-		r.mu.Unlock()
-		select {
-		case <-r.room:
-		case <-r.stop:
-			if r.over() != nil {
-				return r.over()
-			}
-			<-r.room // a commit takes the work, or the run ends
-		}
-	}
-	defer r.mu.Unlock()
-	w := &r.pending
-	if changed {
-		if !ent.dirty {
-			ent.dirty = true
-			w.states = append(w.states, ent)
-		}
-		w.bytes += len(data)
-		ent.data = data
-	} else if ent != nil && !ent.proven && !ent.dirty && !ent.writing && len(c.outs) > 0 {
-		w.guards = append(w.guards, ent)
-	}
-	w.outs = append(w.outs, c.outs...)
-	w.bytes += c.size
-	if reply != nil {
-		w.answers = append(w.answers, *reply)
-		w.bytes += len(reply.m.Data)
-	}
-	w.messages++
-	r.at.advance(l.seq, l.origin, l.originSeq)
-	if !r.queued && !r.flying {
-		r.queued = true
-		r.e.committer.add(r)
-	}
-	return nil
-}
-
-// takeWork hands the work to a commit, if it fits into what is left of it.
-func (r *run) takeWork(room, bytes int) (*work, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.queued = false
-	if r.ended != nil || r.pending.empty() && !r.release {
-		return nil, true
-	}
-	if r.pending.size() > room || r.pending.bytes > bytes && room < maxBatch {
-		r.queued = true
-		return nil, false
-	}
-	w := r.pending
-	r.pending = work{}
-	r.flying = true
-	w.cursor = r.at.clone()
-	if r.release {
-		w.cursor.Owner = ""
-	}
-	w.data = make([][]byte, len(w.states))
-	for i, ent := range w.states {
-		w.data[i] = ent.data
-		ent.dirty, ent.writing = false, true
-	}
-	guards := w.guards[:0]
-	for _, ent := range w.guards {
-		if !ent.writing {
-			guards = append(guards, ent)
-		}
-	}
-	w.guards = guards
-	r.signalRoom()
-	return &w, true
-}
-
-func (r *run) signalRoom() {
-	select {
-	case r.room <- struct{}{}:
-	default:
-	}
-}
-
-// landed takes note of a commit.
-func (r *run) landed(w *work, seq uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.seq = seq
-	r.flying = false
-	r.committed.Store(w.cursor.Position)
-	r.sourcedState.Store(w.cursor.Origins[r.e.stateOrigin])
-	for _, ent := range w.states {
-		ent.writing, ent.proven = false, true
-	}
-	if w.cursor.Owner == "" {
-		r.release = false
-		if r.ended == nil {
-			r.ended = errReleased
-		}
-		return
-	}
-	if (!r.pending.empty() || r.release) && !r.queued {
-		r.queued = true
-		r.e.committer.add(r)
-	}
-}
-
-var errReleased = errors.New("released")
 
 // letGo asks for the last commit of a run whose goroutine has ended: one whose
 // cursor has no owner.

@@ -44,6 +44,9 @@ type getCart struct{}
 
 func (getCart) EventType() string { return "cart.get.v1" }
 
+// long tells whether tests take their long form.
+func long() bool { return os.Getenv("AGNER_LONG") != "" }
+
 func quick() inbox.Config {
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("AGNER_LOG") != "" {
