@@ -277,9 +277,14 @@ func (w *watcher) followUp(e Entry, now time.Time) {
 	if !ok {
 		return
 	}
-	t := w.keys[e.Key]
 	news := e.State == Held
-	if t != nil {
+	switch t := w.keys[e.Key]; {
+	case t == nil:
+	case t.gone.IsZero():
+		// A newer revision alone may be a renewal that was heard and not read,
+		// from before the message that gave the hint.
+		news = e.State != Held || e.Lease != t.last.Lease || !bytes.Equal(e.Value, t.last.Value)
+	default:
 		news = e.Revision > max(t.last.Revision, t.marker.Revision)
 	}
 	if news || h.reads == len(hintReads()) {
