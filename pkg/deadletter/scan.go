@@ -102,7 +102,7 @@ func (s *scan) pass(ctx context.Context, visit func(jetstream.Msg, *jetstream.Ms
 		}
 		got, over, err := s.take(ctx, batch, &number, visit)
 		if over || err != nil {
-			for range batch.Messages() { //nolint:revive // the client's goroutine ends with the batch, within a second
+			for range batch.Messages() { // the client's goroutine ends with the batch, within a second
 			}
 			return over, err
 		}
