@@ -130,9 +130,11 @@ func (c *Consumer) provisioner() *stream.Provisioner {
 }
 
 // supervise runs each subscription as a child. All of them drain side by side
-// when ctx ends, each within DrainTimeout, so that the whole takes no longer
-// than one.
+// when ctx ends or their supervisor gives up, each within DrainTimeout, so that
+// the whole takes no longer than one.
 func (c *Consumer) supervise(ctx context.Context, b *backing, ready func()) error {
+	whole, drain := context.WithCancel(ctx)
+	defer drain()
 	late := &drainErrors{}
 	children := make([]supervise.Child, 0, len(c.subs))
 	for i, s := range c.subs {
@@ -140,12 +142,20 @@ func (c *Consumer) supervise(ctx context.Context, b *backing, ready func()) erro
 			Name:     s.name,
 			Shutdown: supervise.Infinite, // the loop bounds its own drain
 			Runner: supervise.ReadyFunc(func(own context.Context, ready func()) error {
-				return c.child(ctx, own, newLoop(b, c.cfg, s, c.counts[i]), ready, late)
+				return c.child(whole, own, newLoop(b, c.cfg, s, c.counts[i]), ready, late)
 			}),
 		})
 	}
 	tree := c.cfg.Supervision
 	tree.Name, tree.Logger, tree.Template = c.cfg.Group, c.cfg.Logger, nil
+	tree.OnEvent = func(e supervise.Event) {
+		if e.Path == c.cfg.Group && e.To == supervise.StateStopping {
+			drain()
+		}
+		if hook := c.cfg.Supervision.OnEvent; hook != nil {
+			hook(e)
+		}
+	}
 	tree.Gate = connection.NewGate(c.js.Conn(), connection.Unavailable)
 	sup, err := supervise.New(tree, children...)
 	if err != nil {
@@ -158,11 +168,11 @@ func (c *Consumer) supervise(ctx context.Context, b *backing, ready func()) erro
 }
 
 // child runs one subscription. Its supervisor ends own in the turn of this
-// child; the drain begins as soon as ctx, that of the whole, ends.
-func (c *Consumer) child(ctx, own context.Context, l *loop, ready func(), late *drainErrors) error {
+// child; the drain begins as soon as whole ends.
+func (c *Consumer) child(whole, own context.Context, l *loop, ready func(), late *drainErrors) error {
 	run, stop := context.WithCancel(own)
 	defer stop()
-	defer context.AfterFunc(ctx, stop)()
+	defer context.AfterFunc(whole, stop)()
 	l.counters.setLoop(l)
 	defer l.counters.setLoop(nil)
 	err := l.live(run, ready)
