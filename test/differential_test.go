@@ -73,13 +73,16 @@ func TestAgnerReadsBinaryOfSDK(t *testing.T) {
 // reads that too, but for what looks percent-encoded or quoted, which it decodes as the binding says.
 func TestAgnerReadsRichTextOfSDK(t *testing.T) {
 	c := newCarrier(t)
-	rapid.Check(t, func(t *rapid.T) {
-		e := events(richTexts).Draw(t, "event")
+	plain := events(richTexts).Filter(func(e envelope.Raw) bool { // differences_test.go has the others
 		for name, v := range portraitOf(&e).attributes {
 			if ambiguous(v) && name != "time" {
-				t.SkipNow() // rapid draws another; differences_test.go has these
+				return false
 			}
 		}
+		return true
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		e := plain.Draw(t, "event")
 		sdk := asSDK(t, &e)
 		header, body, err := sdkWrite(t.Context(), &sdk)
 		if err != nil {

@@ -22,7 +22,7 @@ func (d *demo) stayOpen(ctx context.Context) error {
             printf '{"order_id":"f-%%d","cents":100}\n' 1 2 3 | %s publish %s
             %s call orders.status '{"order_id":"mine-1"}'
             %s tail --since 1m --type 'shop.payment.>' --count 3
-            %s publish %s --data '{"order_id":"bad","currency":"XXX"}'
+            %s publish %s --data '{"order_id":"bad","currency":"ZWD"}'
 
             nats pub events.%s.mine-2 '{"order_id":"mine-2","cents":700}' \
               -H ce-specversion:1.0 -H ce-id:mine-2 -H ce-source:/me -H ce-type:%s

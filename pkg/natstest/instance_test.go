@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/agner-go/agner/internal/testserver"
 	"github.com/agner-go/agner/pkg/consume"
 	"github.com/agner-go/agner/pkg/deadletter"
 	"github.com/agner-go/agner/pkg/envelope"
@@ -106,7 +107,7 @@ func TestStallAndCutAreOutlived(t *testing.T) {
 
 		inst.Stall(true)
 		env.Publish(OrderPlaced{OrderID: "o-3"})
-		time.Sleep(time.Minute) //nolint:forbidigo // fake time: the stall is to last a minute
+		testserver.Eventually(t, time.Minute, func() bool { return !inst.Conn().IsConnected() }, "the pings find the stall")
 		if runs.Load() != 2 {
 			t.Errorf("%d runs during the stall, want 2", runs.Load())
 		}
